@@ -1,0 +1,141 @@
+// Package cli is the frame that all three programs hang their subcommands in:
+// dispatch, flags, help, exit codes, hints and signal handling.
+//
+// It knows nothing about clusters, cards or Pis. Programs describe themselves
+// as a Program value; Main runs it against the process, Run against any streams
+// (which is how tests call a whole program in process).
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+// Env is what a command may touch of the outside: streams and a logger.
+// Results go to Stdout, everything a person reads while waiting to Stderr.
+type Env struct {
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Log    *slog.Logger
+}
+
+// Command is one subcommand.
+type Command struct {
+	Name     string   // as typed: "write"
+	Args     string   // the operands, for the usage line: "DEVICE"
+	Summary  string   // one line, lower case, no full stop
+	Details  string   // optional paragraphs for `--help`
+	Examples []string // complete command lines
+	// Flags declares the command's flags; nil when it has none. It is called
+	// once for each run, so that runs share no state.
+	Flags func(*pflag.FlagSet)
+	// Run does the work. args are the operands left after flags.
+	Run func(ctx context.Context, env Env, args []string) error
+}
+
+// Program is a named list of commands.
+type Program struct {
+	Name     string
+	Summary  string
+	Commands func() []Command // a function: each run gets fresh flag variables
+}
+
+// Main runs the program against the process and exits with its code.
+// The first SIGINT or SIGTERM cancels the context so that commands can leave
+// things tidy; a second one kills the process the ordinary way.
+func Main(p Program) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	os.Exit(Run(ctx, p, env, os.Args[1:]))
+}
+
+// Run runs the program with args (without the program's name) and returns its
+// exit code. All messages have been printed when it returns.
+func Run(ctx context.Context, p Program, env Env, args []string) int {
+	err := dispatch(ctx, p, env, args)
+	if err == nil {
+		return OK
+	}
+	report(env.Stderr, p.Name, err)
+	return CodeOf(err)
+}
+
+func dispatch(ctx context.Context, p Program, env Env, args []string) error {
+	commands := p.Commands()
+	if len(args) == 0 {
+		printProgramHelp(env.Stderr, p, commands)
+		return Exit(Usage, errors.New("name a command"))
+	}
+	name := args[0]
+	switch name {
+	case "help", "-h", "--help":
+		if len(args) > 1 && name == "help" {
+			return dispatch(ctx, p, env, []string{args[1], "--help"})
+		}
+		printProgramHelp(env.Stdout, p, commands)
+		return nil
+	case "--version":
+		name = "version"
+	}
+	for _, c := range commands {
+		if c.Name == name {
+			return run(ctx, p, c, env, args[1:])
+		}
+	}
+	err := fmt.Errorf("find command %q: there is none of that name", name)
+	return Exit(Usage, Hint(err, suggest(p, commands, name)))
+}
+
+func run(ctx context.Context, p Program, c Command, env Env, args []string) error {
+	flags := pflag.NewFlagSet(c.Name, pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.SortFlags = false
+	if c.Flags != nil {
+		c.Flags(flags)
+	}
+	verbose := flags.BoolP("verbose", "v", false, "also show what is done in detail")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			printCommandHelp(env.Stdout, p, c, flags)
+			return nil
+		}
+		return Exit(Usage, Hint(fmt.Errorf("read flags of %s: %w", c.Name, err), p.Name+" "+c.Name+" --help lists them"))
+	}
+	if env.Log == nil {
+		level := slog.LevelWarn
+		if *verbose {
+			level = slog.LevelDebug
+		}
+		env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: dropTime}))
+	}
+	return c.Run(ctx, env, flags.Args())
+}
+
+// dropTime keeps log lines comparable and short: a person watching knows the time.
+func dropTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func report(w io.Writer, program string, err error) {
+	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
+		fmt.Fprintf(w, "%s: error: %s\n", program, line)
+	}
+	for _, hint := range hintsOf(err) {
+		fmt.Fprintf(w, "%s: hint: %s\n", program, hint)
+	}
+}
