@@ -147,6 +147,7 @@ type Kubernetes struct {
 	ServiceSubnet netip.Prefix      `json:"serviceSubnet"`
 	Labels        map[string]string `json:"labels,omitempty"`
 	Taints        []string          `json:"taints,omitempty"` // key=value:effect
+	Schedulable   bool              `json:"schedulable"`      // workloads may run here; false on a control plane of its own
 }
 
 // Storage is the device that this node gives to the cluster's storage.

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestProgress_plainLinesEachTenPercent(t *testing.T) {
+	var out bytes.Buffer
+	p := NewProgress(&out)
+	for done := int64(0); done <= 1000; done++ {
+		p.Show("write", done, 1000)
+	}
+	p.Show("verify", 0, 1000)
+	p.Show("hash", 5, 0)
+	p.Show("hash", 6, 0)
+	p.Done()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 13 || lines[0] != "write 0 % of 1000 B" || lines[10] != "write 100 % of 1000 B" || lines[12] != "hash ..." {
+		t.Errorf("printed %d lines:\n%s", len(lines), out.String())
+	}
+}
+
+func TestProgress_barHasRateAndTimeLeft(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(0, 0)
+	p := &Progress{w: &out, width: 79, now: func() time.Time { return now }}
+	p.Show("write", 0, 100<<20)
+	now = now.Add(10 * time.Second)
+	p.Show("write", 25<<20, 100<<20)
+	last := out.String()[strings.LastIndex(out.String(), "\r"):]
+	for _, want := range []string{"write", "[####", "25 %", "100.0 MiB", "2.5 MiB/s", "30s left"} {
+		if !strings.Contains(last, want) {
+			t.Errorf("no %q in %q", want, last)
+		}
+	}
+	if width := len(strings.TrimPrefix(last, "\r\x1b[K")); width >= 79 {
+		t.Errorf("the line is %d columns wide", width)
+	}
+	p.Done()
+	if !strings.HasSuffix(out.String(), "\n") {
+		t.Error("the last state has no line end")
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 1<<20 - 1: "1.0 MiB", 15 << 30: "15.0 GiB", 1 << 60: "1024.0 PiB"} {
+		if got := Bytes(n); got != want {
+			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestAsk_takesOneLineEach(t *testing.T) {
+	in := strings.NewReader("yes \nsecond\nlast")
+	var out bytes.Buffer
+	env := Env{Stdin: in, Stderr: &out}
+	for _, want := range []string{"yes", "second", "last"} {
+		if got, err := Ask(env, "? "); got != want || err != nil {
+			t.Errorf("answer is %q, %v, want %q", got, err, want)
+		}
+	}
+	if _, err := Ask(env, "? "); CodeOf(err) != Usage {
+		t.Errorf("with nobody there the error is %v", err)
+	}
+}
