@@ -1,0 +1,295 @@
+package patch_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"picluster/imagebuilder/fat"
+	"picluster/imagebuilder/image"
+	"picluster/imagebuilder/patch"
+	"picluster/imagebuilder/plan"
+	"picluster/imagebuilder/secrets"
+	"picluster/internal/golden"
+	"picluster/internal/lab"
+	"picluster/internal/lab/tool"
+	"picluster/internal/node"
+	"picluster/internal/spec"
+)
+
+// makePlan plans all cards of a fixture cluster for an image.
+func makePlan(t *testing.T, cluster string, img *image.Image) (*plan.Plan, error) {
+	t.Helper()
+	c, err := spec.Load(filepath.Join("../../testdata/clusters", cluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, _, err := secrets.Init(filepath.Join(t.TempDir(), "secrets"), plan.Want(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := img.Detect("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.Make(plan.Inputs{
+		Cluster: c, Secrets: bundle, Cards: plan.CardNames(c), Tool: "v0-test",
+		Base:  plan.Base{Name: "base.img", SHA256: strings.Repeat("ab", 32), Size: img.Disk.Size(), Facts: facts},
+		Agent: plan.Agent{Arch: facts.Arch, Data: bytes.Repeat([]byte{0x7f, 'E', 'L', 'F', 0, 1, 2, 3}, 1<<20)},
+	})
+}
+
+// openCopy opens a writable copy of a lab image.
+func openCopy(t *testing.T, layout lab.Layout) (*image.Image, string) {
+	t.Helper()
+	path := lab.Card(t, lab.Image(t, layout), 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := image.Open(disk{f, info.Size()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img, path
+}
+
+type disk struct {
+	*os.File
+	size int64
+}
+
+func (d disk) Size() int64 { return d.size }
+
+// clusterFor names a fixture cluster that the layout is able to become.
+func clusterFor(l lab.Layout) string {
+	if l.Arch == "arm64" && (l.Release == "bookworm" || l.Release == "trixie") {
+		return "home.yaml"
+	}
+	return "plain.yaml"
+}
+
+// Every generation and architecture: what a patch changes is exactly what the
+// preview said, as other programs see it.
+func TestApply_onEveryGeneration(t *testing.T) {
+	for _, layout := range lab.Layouts() {
+		t.Run(layout.String(), func(t *testing.T) {
+			img, path := openCopy(t, layout)
+			p, err := makePlan(t, clusterFor(layout), img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			boot, err := img.Boot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, outside := digests(t, boot), digestOutside(t, img)
+			changes, err := patch.Preview(boot, p.EditsOf(p.Cards[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := patch.Apply(boot, changes, p.Time); err != nil {
+				t.Fatal(err)
+			}
+			fsck(t, path, img.BootPartition)
+			for _, c := range changes {
+				if got := mtype(t, path, img.BootPartition, c.Path); !bytes.Equal(got, c.After) {
+					t.Errorf("mtype reads %d bytes of %s, want the %d planned", len(got), c.Path, len(c.After))
+				}
+			}
+			for name, sum := range before {
+				if !planned(changes, name) && digests(t, boot)[name] != sum {
+					t.Errorf("%s was not in the plan and changed", name)
+				}
+			}
+			if digestOutside(t, img) != outside {
+				t.Error("bytes outside of the boot partition changed")
+			}
+			goldenPlan(t, layout, p, changes)
+			again, err := patch.Preview(boot, p.EditsOf(p.Cards[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(again) != 0 {
+				t.Errorf("patching again would change %d files, %s first", len(again), again[0].Path)
+			}
+		})
+	}
+}
+
+func goldenPlan(t *testing.T, layout lab.Layout, p *plan.Plan, changes []patch.Change) {
+	var out bytes.Buffer
+	for _, c := range changes {
+		if err := c.Print(&out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Certificates differ by a byte or two in length from one key to the next.
+	text := regexp.MustCompile(`\d+ bytes, holds secrets`).ReplaceAllString(out.String(), "N bytes, holds secrets")
+	golden.Equal(t, filepath.Join("testdata", layout.String()+".golden"), []byte(text))
+}
+
+func planned(changes []patch.Change, name string) bool {
+	for _, c := range changes {
+		if strings.EqualFold(c.Path, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func digests(t *testing.T, v *fat.Volume) map[string][32]byte {
+	t.Helper()
+	sums := map[string][32]byte{}
+	err := v.Walk(func(i fat.Info) error {
+		if i.Dir {
+			return nil
+		}
+		data, err := v.ReadFile(i.Path)
+		sums[i.Path] = sha256.Sum256(append(data, fmt.Sprint(i.Modified, i.Attributes)...))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sums
+}
+
+// digestOutside covers everything but the boot partition: the table, the gaps
+// and the root file system, bit for bit.
+func digestOutside(t *testing.T, img *image.Image) [32]byte {
+	t.Helper()
+	h, b := sha256.New(), img.BootPartition
+	for _, r := range []*io.SectionReader{
+		io.NewSectionReader(img.Disk, 0, b.Start),
+		io.NewSectionReader(img.Disk, b.Start+b.Size, img.Disk.Size()-b.Start-b.Size),
+	} {
+		if _, err := io.Copy(h, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+func fsck(t *testing.T, path string, p image.Partition) {
+	t.Helper()
+	volume := filepath.Join(t.TempDir(), "boot.fat")
+	err := tool.Run(context.Background(), "dd", "if="+path, "of="+volume, "bs=1M", "iflag=skip_bytes,count_bytes",
+		fmt.Sprint("skip=", p.Start), fmt.Sprint("count=", p.Size), "conv=sparse", "status=none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tool.Run(context.Background(), "fsck.vfat", "-n", volume); err != nil {
+		t.Errorf("fsck.vfat: %v", err)
+	}
+	os.Remove(volume)
+}
+
+func mtype(t *testing.T, path string, p image.Partition, name string) []byte {
+	t.Helper()
+	out, err := tool.Cmd{Args: []string{"mtype", "-i", fmt.Sprintf("%s@@%d", path, p.Start), "::" + name},
+		Env: []string{"MTOOLS_SKIP_CHECK=1"}}.Output(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestApply_writesNothingThatDoesNotFit(t *testing.T) {
+	img, path := openCopy(t, lab.Layout{Release: "stretch", Arch: "armhf"})
+	boot, err := img.Boot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edits := []plan.Edit{
+		plan.WriteFile{Name: "first.txt", Data: []byte("x")},
+		plan.WriteFile{Name: "picluster/huge", Data: make([]byte, boot.Free()+1)},
+	}
+	changes, err := patch.Preview(boot, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = patch.Apply(boot, changes, time.Unix(0, 0))
+	if err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("the error is %v", err)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the image changed (%v)", err)
+	}
+}
+
+// A card's document holds its own secrets and nobody else's.
+func TestMake_cardsHoldOnlyTheirOwn(t *testing.T) {
+	img, _ := openCopy(t, lab.Layout{Release: "trixie"})
+	p, err := makePlan(t, "home.yaml", img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := map[string][]byte{}
+	keys := map[string]string{}
+	for _, c := range p.Cards {
+		data, err := c.Config.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents[c.Config.Name] = data
+		keys[c.Config.Name+" card"] = c.Config.Join.Key.Reveal()
+		keys[c.Config.Name+" host"] = c.Config.SSH.HostKey.Reveal()
+		if c.Config.Role == node.ControlPlane {
+			keys["service of "+c.Config.Name] = c.Config.Join.Service.Key.Reveal()
+			keys["device CA of "+c.Config.Name] = c.Config.Join.Service.DeviceCAKey.Reveal()
+		} else if c.Config.Join.Service != nil {
+			t.Errorf("%s carries the join service", c.Config.Name)
+		}
+	}
+	if len(documents) < 4 {
+		t.Fatalf("only %d cards planned", len(documents))
+	}
+	for owner, key := range keys {
+		line := strings.Split(key, "\n")[1] // the first line of PEM's base64 is the same for all P-256 keys
+		if lines := strings.Split(strings.TrimSpace(key), "\n"); len(lines) > 3 {
+			line = lines[len(lines)-2]
+		}
+		for name, data := range documents {
+			has, owns := bytes.Contains(data, []byte(line)), strings.HasPrefix(owner, name+" ") || strings.HasSuffix(owner, " "+name)
+			if has != owns {
+				t.Errorf("card %s holds the key %q: %v", name, owner, has)
+			}
+		}
+	}
+}
+
+func TestMake_refusesKubernetesWhereItDoesNotRun(t *testing.T) {
+	for _, tc := range []struct {
+		layout lab.Layout
+		want   string
+	}{
+		{lab.Layout{Release: "trixie", Arch: "armhf"}, "32-bit"},
+		{lab.Layout{Release: "bullseye", Arch: "arm64"}, "it is bullseye"},
+		{lab.Layout{Release: "buster", Arch: "armhf"}, "32-bit"},
+	} {
+		img, _ := openCopy(t, tc.layout)
+		_, err := makePlan(t, "home.yaml", img)
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "kubernetes.enabled: false") {
+			t.Errorf("%s: the error is %v", tc.layout, err)
+		}
+	}
+}
