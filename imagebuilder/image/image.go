@@ -59,6 +59,11 @@ func Open(d Disk) (*Image, error) {
 	return i, nil
 }
 
+// OpenBoot opens the FAT volume in the partition of a disk for editing.
+func OpenBoot(d Disk, p Partition) (*fat.Volume, error) {
+	return bootError(fat.Open(d, p.Start, p.Size))
+}
+
 // Boot returns the FAT volume for editing, the same one at each call. It is
 // refused when it is dirty or damaged.
 func (i *Image) Boot() (*fat.Volume, error) { return bootError(i.boot()) }

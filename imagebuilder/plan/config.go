@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"picluster/internal/bootfiles"
 	"picluster/imagebuilder/secrets"
+	"picluster/internal/bootfiles"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 	"picluster/internal/spec"
@@ -42,9 +42,9 @@ func (in *Inputs) config(name string) (*node.Config, error) {
 		Cluster: node.Cluster{Name: s.Name, ID: in.Secrets.ID()},
 		Build: node.Build{Time: card.Created(), Tool: in.Tool, Image: in.Base.SHA256,
 			Release: f.Release.Name, Arch: f.Arch},
-		System:  system(&s.System, in.Secrets.OperatorPublicKey()),
-		SSH:     node.SSH{HostKey: secret.Wire{Text: card.HostKey()}, HostPublicKey: card.HostPublicKey()},
-		Boot:    node.Boot{USBBoot: s.Boot.USBBoot == "agent"},
+		System: system(&s.System, in.Secrets.OperatorPublicKey()),
+		SSH:    node.SSH{HostKey: secret.Wire{Text: card.HostKey()}, HostPublicKey: card.HostPublicKey()},
+		Boot:   node.Boot{USBBoot: s.Boot.USBBoot == "agent"},
 	}
 	if c.Network, err = network(&s.Network); err != nil {
 		return nil, err

@@ -79,3 +79,8 @@ func (e CmdlineTxt) Apply(before []byte) ([]byte, error) {
 	}
 	return c.Bytes(), nil
 }
+
+// USBBoot makes the firmware of a Pi 3 set the bit that lets it boot from USB,
+// when it reads the line; [pi3] keeps it off other families. The bit is permanent:
+// package main asks for an explicit flag.
+var USBBoot = ConfigTxt{"pi3", "program_usb_boot_mode", "1"}

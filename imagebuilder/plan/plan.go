@@ -105,9 +105,7 @@ func (in *Inputs) fits() error {
 func (in *Inputs) commonEdits() []Edit {
 	edits := []Edit{CmdlineTxt{Arguments: cgroupArguments, Tail: hook}}
 	if in.Cluster.Boot.USBBoot == "card" {
-		// The firmware programs the bit when it reads the line; [pi3] keeps it off
-		// other families. Permanent: package main asks for an explicit flag.
-		edits = append(edits, ConfigTxt{"pi3", "program_usb_boot_mode", "1"})
+		edits = append(edits, USBBoot)
 	}
 	if in.Base.Facts.Userconf {
 		// sshswitch enables ssh and deletes the file. Older images have a user whose

@@ -11,7 +11,8 @@ import (
 )
 
 // Progress shows how far a long job is: a bar that redraws itself on a
-// terminal, otherwise a plain line each ten percent, so that logs stay short.
+// terminal, otherwise a plain line each ten percent, and none for what takes less
+// than a second, so that logs stay short.
 //
 //	p := cli.NewProgress(env.Stderr)
 //	defer p.Done()
@@ -54,7 +55,9 @@ func (p *Progress) Show(stage string, done, total int64) {
 	p.last = [2]int64{done, total}
 	switch {
 	case p.width == 0:
-		p.plain(done, total)
+		if now.Sub(p.began) >= time.Second {
+			p.plain(done, total)
+		}
 	case now.Sub(p.drawn) >= 100*time.Millisecond:
 		p.drawn = now
 		fmt.Fprintf(p.w, "\r\x1b[K%s", p.line(done, total, now))

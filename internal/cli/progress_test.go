@@ -9,17 +9,33 @@ import (
 
 func TestProgress_plainLinesEachTenPercent(t *testing.T) {
 	var out bytes.Buffer
-	p := NewProgress(&out)
+	now := time.Unix(0, 0)
+	p := &Progress{w: &out, now: func() time.Time { return now }}
 	for done := int64(0); done <= 1000; done++ {
 		p.Show("write", done, 1000)
+		now = now.Add(5 * time.Millisecond)
 	}
-	p.Show("verify", 0, 1000)
-	p.Show("hash", 5, 0)
-	p.Show("hash", 6, 0)
+	for range 2 {
+		p.Show("hash", 5, 0)
+		now = now.Add(time.Second)
+	}
 	p.Done()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 13 || lines[0] != "write 0 % of 1000 B" || lines[10] != "write 100 % of 1000 B" || lines[12] != "hash ..." {
+	// The first line comes after a second, a fifth of the whole.
+	if len(lines) != 10 || lines[0] != "write 20 % of 1000 B" || lines[8] != "write 100 % of 1000 B" || lines[9] != "hash ..." {
 		t.Errorf("printed %d lines:\n%s", len(lines), out.String())
+	}
+}
+
+func TestProgress_saysNothingOfWhatIsQuick(t *testing.T) {
+	var out bytes.Buffer
+	p := &Progress{w: &out, now: func() time.Time { return time.Unix(0, 0) }}
+	p.Show("write", 0, 1000)
+	p.Show("write", 1000, 1000)
+	p.Show("verify", 1000, 1000)
+	p.Done()
+	if out.Len() > 0 {
+		t.Errorf("printed:\n%s", out.String())
 	}
 }
 
