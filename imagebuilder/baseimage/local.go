@@ -1,0 +1,133 @@
+package baseimage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// local obtains an image from a file of the user. A raw one is used where it is.
+func (g *getter) local(ctx context.Context, src Source) (*Image, error) {
+	path, err := filepath.Abs(src.Location)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &FormatError{src.Location, "it is not a regular file"}
+	}
+	o := &origin{shown: src.Location, name: imageName(filepath.Base(path))}
+	if o.sha256, err = besideFile(path, src.SHA256); err != nil {
+		return nil, err
+	}
+	s, d, err := g.open(f, info.Size(), o)
+	if err != nil {
+		return nil, err
+	}
+	defer d.release()
+	if s.format == raw {
+		if err := checkSize(o.shown, info.Size()); err != nil {
+			return nil, err
+		}
+	}
+	digest, err := g.hashFile(ctx, f, path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", o.shown, err)
+	}
+	if o.sha256 != "" && digest != o.sha256 {
+		return nil, &DigestError{Source: o.shown, Want: o.sha256, Got: digest}
+	}
+	if s.format == raw {
+		return &Image{Path: path, Name: o.name, Size: info.Size(), SHA256: digest, SourceSHA256: digest,
+			Verified: o.verified(), InPlace: true}, nil
+	}
+	return g.unpackLocal(ctx, s, d, o, digest)
+}
+
+// unpackLocal decompresses a file unless its image is in the cache. One process
+// does it, others wait for it.
+func (g *getter) unpackLocal(ctx context.Context, s *source, d decoder, o *origin, digest string) (*Image, error) {
+	if img, err := g.fromSource(ctx, digest); img != nil || err != nil {
+		return o.describe(img, digest), err
+	}
+	name := digest + holdFile
+	hold, err := g.Cache.claim(ctx, name, g.waiting)
+	if err != nil {
+		return nil, err
+	}
+	// Gone before it is unlocked, so that who waits for it takes a new one.
+	defer hold.Close()
+	defer os.Remove(hold.Name())
+	if img, err := g.fromSource(ctx, digest); img != nil || err != nil {
+		return o.describe(img, digest), err
+	}
+	return g.unpack(ctx, s, d, o, digest)
+}
+
+func (g *getter) waiting() { g.Log.Info("waiting for another process that obtains the same image") }
+
+// besideFile is the digest that counts for a file: the one given, or one that is
+// in a file beside it.
+func besideFile(path, given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	text, err := os.ReadFile(path + ".sha256")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	digest, ok := digestFor(filepath.Base(path), text)
+	if !ok {
+		return "", fmt.Errorf("read %s.sha256: there is no sha256 of %s in it", path, filepath.Base(path))
+	}
+	return digest, nil
+}
+
+// settled is how long a file must have been left alone before its digest is kept:
+// two changes within the clock's grain would look like one.
+const settled = 2 * time.Second
+
+// hashFile returns the digest of an open file of the user, from the cache if it
+// is known there and the file has not been touched since.
+func (g *getter) hashFile(ctx context.Context, f *os.File, path string) (string, error) {
+	before, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !g.Recheck {
+		if digest, err := g.Cache.hashedFile(path, before); digest != "" || err != nil {
+			return digest, err
+		}
+	}
+	start := time.Now()
+	digest, err := g.hash(ctx, f, before.Size())
+	if err != nil {
+		return "", err
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+		return "", errors.New("it was changed while it was read")
+	}
+	if start.Sub(before.ModTime()) < settled {
+		return digest, nil
+	}
+	return digest, g.Cache.setHashedFile(path, before, digest)
+}
