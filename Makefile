@@ -1,0 +1,49 @@
+# picluster: build, test and try. `make help` lists what there is.
+# Prerequisites come from `make setup` (Debian packages; nothing else).
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FLAGS    = -trimpath -ldflags '-s -w -X picluster/internal/version.stamp=$(VERSION)'
+AGENTS   = bin/firstboot-linux-arm64 bin/firstboot-linux-armv6
+
+.PHONY: help setup build test bench demo e2e golden lint clean $(AGENTS) bin/imagebuilder
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install what building and testing need (Debian packages)
+	.ci/setup
+
+build: $(AGENTS) bin/imagebuilder ## build the programs into bin/
+
+bin/imagebuilder:
+	CGO_ENABLED=0 $(GO) build $(FLAGS) -o $@ ./imagebuilder
+bin/firstboot-linux-arm64:
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build $(FLAGS) -o $@ ./firstboot
+bin/firstboot-linux-armv6:
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 $(GO) build $(FLAGS) -o $@ ./firstboot
+
+test: setup build ## everything that runs natively and fast
+	$(GO) test -timeout 20m ./...
+
+bench: build ## measure what people wait for
+	$(GO) test -run '^$$' -bench . -benchtime 3x ./imagebuilder/...
+
+demo: setup build ## three cards of a demo cluster, written to files
+	$(GO) run ./internal/lab/demo
+
+e2e: setup build ## emulator, loop devices and whole cards
+	.ci/setup --e2e
+	$(GO) test -timeout 80m -count 1 -p 1 -tags e2e ./internal/e2e/...
+
+golden: ## rewrite golden files and transcripts; read the diff afterwards
+	UPDATE_GOLDEN=1 $(GO) test ./...
+
+lint: ## format, vet, static analysis, known vulnerabilities
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	$(GO) vet ./... && $(GO) vet -tags e2e ./internal/...
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/...
+	$(GO) mod tidy -diff
+
+clean: ## remove bin/ and the demo's cards
+	rm -rf bin demo

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"picluster/imagebuilder/baseimage"
+	"picluster/imagebuilder/image"
+	"picluster/imagebuilder/patch"
+	"picluster/imagebuilder/plan"
+	"picluster/imagebuilder/secrets"
+	"picluster/internal/cli"
+	"picluster/internal/spec"
+	"picluster/internal/version"
+)
+
+// project is what the commands about a cluster start from: its file and the
+// bundle of secrets beside it.
+type project struct {
+	cluster *spec.Cluster
+	bundle  *secrets.Bundle
+}
+
+// projectFlags are the flags of every command about a cluster.
+type projectFlags struct {
+	file   string
+	image  string
+	agents string
+	cache  string
+	assume string
+}
+
+func (f *projectFlags) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.file, "file", "f", "cluster.yaml", "the cluster's `file`")
+	flags.StringVar(&f.image, "image", "", "use this `image` (path or URL) instead of the one cluster.yaml names")
+	flags.StringVar(&f.assume, "assume", "", "take the image for this `release` (trixie, bookworm …) when it does not tell")
+	flags.StringVar(&f.agents, "agents", os.Getenv("PICLUSTER_AGENTS"), "`directory` of the firstboot binaries (default: beside imagebuilder; PICLUSTER_AGENTS)")
+	registerCache(flags, &f.cache)
+}
+
+// load reads cluster.yaml and opens the bundle.
+func (f *projectFlags) load() (*project, error) {
+	cluster, err := loadSpec(f.file)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(filepath.Dir(f.file), "secrets")
+	bundle, err := secrets.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.Exit(cli.Usage, cli.Hint(err, fmt.Sprintf("make it with: imagebuilder init %s", filepath.Dir(f.file))))
+	}
+	if err != nil {
+		return nil, bundleError(err)
+	}
+	return &project{cluster, bundle}, nil
+}
+
+// loadSpec reads cluster.yaml; what is wrong in it ends the program with the
+// code for wrong use.
+func loadSpec(file string) (*spec.Cluster, error) {
+	cluster, err := spec.Load(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.Exit(cli.Usage, cli.Hint(err, "imagebuilder init writes one; -f names another"))
+	}
+	if err != nil {
+		return nil, cli.Exit(cli.Usage, err)
+	}
+	return cluster, nil
+}
+
+// base is an opened, recognised base image.
+type base struct {
+	file  *os.File
+	info  *baseimage.Image
+	facts *image.Facts
+}
+
+func (b *base) Close() error { return b.file.Close() }
+
+// openBase obtains the base image and recognises it.
+func (f *projectFlags) openBase(ctx context.Context, env cli.Env, cluster *spec.Cluster) (*base, error) {
+	source := baseimage.Source{Location: cluster.Image.Source, SHA256: cluster.Image.SHA256}
+	if f.image != "" {
+		source = baseimage.Source{Location: f.image}
+	}
+	info, err := getImage(ctx, env, f.cache, source)
+	if err != nil {
+		return nil, err
+	}
+	return openInfo(info, f.assume)
+}
+
+// openInfo opens a base image that is at hand; assume names a release to take
+// instead of the one found.
+func openInfo(info *baseimage.Image, assume string) (*base, error) {
+	file, err := os.Open(info.Path)
+	if err != nil {
+		return nil, err
+	}
+	img, err := image.Open(image.NewOverlay(file, info.Size))
+	if err == nil {
+		var facts *image.Facts
+		if facts, err = img.Detect(assume); err == nil {
+			return &base{file, info, facts}, nil
+		}
+	}
+	file.Close()
+	if image.IsUnknown(err) {
+		err = cli.Hint(err, "if you know what it is, say so with --assume bookworm (or another release)")
+	}
+	return nil, cli.Exit(cli.Usage, err)
+}
+
+// makePlan plans the named cards.
+func (f *projectFlags) makePlan(p *project, b *base, cards []string) (*plan.Plan, error) {
+	agent, err := readAgent(f.agents, b.facts.Arch)
+	if err != nil {
+		return nil, err
+	}
+	made, err := plan.Make(plan.Inputs{
+		Cluster: p.cluster, Secrets: p.bundle, Cards: cards,
+		Base:  plan.Base{Name: b.info.Name, SHA256: b.info.SHA256, Size: b.info.Size, Facts: b.facts},
+		Agent: agent, Tool: version.String(),
+	})
+	if err != nil {
+		return nil, cli.Exit(cli.Usage, err)
+	}
+	return made, nil
+}
+
+// patched is a base image under an overlay with one card's changes.
+type patched struct {
+	*image.Overlay
+	changes []patch.Change
+}
+
+// patchCard lays a card's edits over the base.
+func patchCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
+	overlay := image.NewOverlay(b.file, b.info.Size)
+	img, err := image.Open(overlay)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := img.Boot()
+	if err != nil {
+		return nil, err
+	}
+	changes, err := patch.Preview(boot, p.EditsOf(c))
+	if err != nil {
+		return nil, err
+	}
+	if err := patch.Apply(boot, changes, p.Time); err != nil {
+		return nil, err
+	}
+	return &patched{overlay, changes}, nil
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"picluster/imagebuilder/baseimage"
+	"picluster/imagebuilder/card"
+	"picluster/internal/cli"
+)
+
+// listURLVariable names another list of images than Raspberry Pi's, for a mirror.
+const listURLVariable = "PICLUSTER_IMAGE_LIST"
+
+func openCache(dir string) (*baseimage.Cache, error) { return baseimage.OpenCache(dir) }
+
+// getImage obtains a base image, showing how far it is.
+func getImage(ctx context.Context, env cli.Env, cacheDir string, src baseimage.Source) (*baseimage.Image, error) {
+	cache, err := openCache(cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	progress := cli.NewProgress(env.Stderr)
+	info, err := baseimage.Get(ctx, src, baseimage.Options{
+		Cache: cache, Log: env.Log, ListURL: os.Getenv(listURLVariable),
+		Progress: func(p baseimage.Progress) { progress.Show(p.Stage, p.Done, p.Total) },
+	})
+	progress.Done()
+	if err != nil {
+		return nil, imageError(err)
+	}
+	if !info.Verified && !info.InPlace {
+		fmt.Fprintf(env.Stderr, "imagebuilder: warning: nothing says what the digest of %s should be; its file has sha256 %s\n", info.Name, info.SourceSHA256)
+	}
+	return info, nil
+}
+
+// imageError gives errors of package baseimage their exit code and a hint.
+func imageError(err error) error {
+	var digest *baseimage.DigestError
+	var corrupt *baseimage.CorruptError
+	var download *baseimage.DownloadError
+	var space *baseimage.SpaceError
+	var unknown *baseimage.UnknownNameError
+	switch {
+	case errors.As(err, &digest):
+		return cli.Exit(cli.Integrity, cli.Hint(err, "nothing was written; compare the digest with the publisher's, then download the file again"))
+	case errors.As(err, &corrupt):
+		return cli.Exit(cli.Integrity, cli.Hint(err, "download it again"))
+	case errors.As(err, &download):
+		return cli.Exit(cli.Device, cli.Hint(err, "run it again to go on where it stopped; --image takes a file that you have"))
+	case errors.As(err, &space):
+		return cli.Exit(cli.Device, cli.Hint(err, "imagebuilder cache clear removes what can be made again; --cache DIR uses another disk"))
+	case errors.As(err, &unknown), errors.Is(err, os.ErrNotExist):
+		return cli.Exit(cli.Usage, err)
+	}
+	return err
+}
+
+// readerCloser is an image that is open for reading.
+type readerCloser interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// openImage opens an image file in any form, or a disk, for looking at it. size
+// is in bytes.
+func openImage(ctx context.Context, env cli.Env, path string) (readerCloser, int64, error) {
+	device, err := card.Find(path)
+	if err != nil {
+		return nil, 0, cli.Exit(cli.Usage, err)
+	}
+	file, size := device.Path, device.Size
+	if device.IsFile() {
+		if size == 0 {
+			return nil, 0, cli.Exit(cli.Usage, fmt.Errorf("find image: %s is empty, or does not exist", path))
+		}
+		info, err := getImage(ctx, env, os.Getenv(cacheVariable), baseimage.Source{Location: path})
+		if err != nil {
+			return nil, 0, err
+		}
+		file, size = info.Path, info.Size
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, 0, cli.Exit(cli.Device, cli.Hint(err, card.AccessHint(err)))
+	}
+	return f, size, nil
+}
