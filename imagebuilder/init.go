@@ -65,7 +65,8 @@ func initSecrets(env cli.Env, file, dir string) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := spec.Parse(file, data, spec.References{Dir: filepath.Dir(file)})
+	home, _ := os.UserHomeDir() // without one, only a path that needs it is a mistake
+	cluster, err := spec.Parse(file, data, spec.References{Dir: filepath.Dir(file), Home: home})
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
 	}

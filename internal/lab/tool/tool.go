@@ -32,6 +32,7 @@ var packages = map[string]string{
 	"mke2fs":              "e2fsprogs",
 	"minfo":               "mtools",
 	"mkfs.vfat":           "dosfstools",
+	"mkswap":              "util-linux",
 	"mmd":                 "mtools",
 	"mtype":               "mtools",
 	"mmdebstrap":          "mmdebstrap",

@@ -1,0 +1,119 @@
+// Package depcheck holds the import arrows of docs/architecture.md as a test.
+package depcheck
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rule forbids packages under from to reach, directly or through others, any
+// package under one of the prefixes, except through the packages in but.
+type rule struct {
+	from    string
+	prefix  []string
+	because string
+	but     []string
+}
+
+const module = "picluster/"
+
+var rules = []rule{
+	{from: "imagebuilder", prefix: []string{module + "firstboot", module + "clusterctl", "k8s.io/"},
+		because: "programs never import each other, and the laptop tool links no Kubernetes client"},
+	{from: "firstboot", prefix: []string{module + "imagebuilder", module + "clusterctl"},
+		because: "programs never import each other"},
+	{from: "firstboot", prefix: []string{"go.yaml.in/", "github.com/diskfs/", module + "internal/spec"},
+		because: "a Pi reads node.json, not cluster.yaml, and edits its disk with its own kernel"},
+	{from: "internal/spec", prefix: []string{module}, but: []string{module + "internal/spec", module + "internal/secret"},
+		because: "the person's document knows no other part; imagebuilder/plan is where it meets node.json"},
+	{from: "internal/node", prefix: []string{module}, but: []string{module + "internal/node", module + "internal/secret"},
+		because: "the Pi's document knows no other part"},
+	{from: "internal/host", prefix: []string{module}, but: []string{module + "internal/host", module + "internal/secret"},
+		because: "a machine knows none of our nouns"},
+	{from: "internal/step", prefix: []string{module}, but: []string{module + "internal/step"},
+		because: "the engine knows none of our nouns, not even a machine"},
+	{from: "internal/cli", prefix: []string{module}, but: []string{module + "internal/cli"},
+		because: "the frame knows none of our nouns"},
+	{from: "overlays", prefix: []string{module}, but: []string{module + "overlays"},
+		because: "overlays are bytes"},
+	{from: "imagebuilder/fat", prefix: []string{module}, but: []string{module + "imagebuilder/fat"},
+		because: "a FAT volume is only a FAT volume"},
+	{from: "internal/bootfiles", prefix: []string{module}, but: []string{module + "internal/bootfiles", module + "internal/secret"},
+		because: "text editors know only text"},
+	{from: "imagebuilder/ext4", prefix: []string{module}, but: []string{module + "imagebuilder/ext4"},
+		because: "an ext4 file system is only that"},
+	{from: "imagebuilder/image", prefix: []string{module}, but: []string{module + "imagebuilder/image", module + "imagebuilder/fat", module + "imagebuilder/ext4"},
+		because: "looking at an image needs no plan"},
+	{from: "imagebuilder/card", prefix: []string{module}, but: []string{module + "imagebuilder/card", module + "imagebuilder/image", module + "imagebuilder/fat", module + "imagebuilder/ext4"},
+		because: "writing a card knows nothing of clusters"},
+}
+
+// TestArrows_pointDownwards lists each package's dependencies as the compiler
+// sees them (tests excluded) and looks for forbidden ones.
+func TestArrows_pointDownwards(t *testing.T) {
+	packages := dependencies(t)
+	for _, r := range rules {
+		for pkg, deps := range packages {
+			if pkg != module+r.from && !strings.HasPrefix(pkg, module+r.from+"/") {
+				continue
+			}
+			for _, dep := range deps {
+				if under(dep, r.prefix) && !under(dep, r.but) {
+					t.Errorf("%s reaches %s: %s", pkg, dep, r.because)
+				}
+			}
+		}
+	}
+}
+
+// Test machinery in a program's binary would be a mistake that nobody notices.
+func TestArrows_programsLinkNoTestMachinery(t *testing.T) {
+	for pkg, deps := range dependencies(t) {
+		if strings.Count(pkg, "/") != 1 || strings.HasPrefix(pkg, module+"internal") {
+			continue
+		}
+		for _, dep := range deps {
+			if under(dep, []string{"testing", module + "internal/golden", module + "internal/lab", module + "internal/host/hosttest"}) {
+				t.Errorf("%s links %s", pkg, dep)
+			}
+		}
+	}
+}
+
+func TestRules_nameExistingPackages(t *testing.T) {
+	packages := dependencies(t)
+	for _, r := range rules {
+		found := false
+		for pkg := range packages {
+			found = found || under(pkg, []string{module + r.from})
+		}
+		if !found {
+			t.Errorf("a rule is about %s, which does not exist", r.from)
+		}
+	}
+}
+
+func under(pkg string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool {
+		return pkg == p || strings.HasPrefix(pkg, strings.TrimSuffix(p, "/")+"/")
+	})
+}
+
+func dependencies(t *testing.T) map[string][]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", module+"...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	packages := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		packages[words[0]] = words[1:]
+	}
+	return packages
+}
