@@ -45,6 +45,8 @@ func imageError(err error) error {
 	var download *baseimage.DownloadError
 	var space *baseimage.SpaceError
 	var unknown *baseimage.UnknownNameError
+	var format *baseimage.FormatError
+	var size *baseimage.SizeError
 	switch {
 	case errors.As(err, &digest):
 		return cli.Exit(cli.Integrity, cli.Hint(err, "nothing was written; compare the digest with the publisher's, then download the file again"))
@@ -54,7 +56,7 @@ func imageError(err error) error {
 		return cli.Exit(cli.Device, cli.Hint(err, "run it again to go on where it stopped; --image takes a file that you have"))
 	case errors.As(err, &space):
 		return cli.Exit(cli.Device, cli.Hint(err, "imagebuilder cache clear removes what can be made again; --cache DIR uses another disk"))
-	case errors.As(err, &unknown), errors.Is(err, os.ErrNotExist):
+	case errors.As(err, &unknown), errors.As(err, &format), errors.As(err, &size), errors.Is(err, os.ErrNotExist):
 		return cli.Exit(cli.Usage, err)
 	}
 	return err
@@ -73,20 +75,31 @@ func openImage(ctx context.Context, env cli.Env, path string) (readerCloser, int
 	if err != nil {
 		return nil, 0, cli.Exit(cli.Usage, err)
 	}
-	file, size := device.Path, device.Size
-	if device.IsFile() {
-		if size == 0 {
-			return nil, 0, cli.Exit(cli.Usage, fmt.Errorf("find image: %s is empty, or does not exist", path))
-		}
-		info, err := getImage(ctx, env, os.Getenv(cacheVariable), baseimage.Source{Location: path})
-		if err != nil {
-			return nil, 0, err
-		}
-		file, size = info.Path, info.Size
+	if device.IsFile() && device.Size == 0 {
+		return nil, 0, cli.Exit(cli.Usage, fmt.Errorf("find image: %s is empty, or does not exist", path))
 	}
-	f, err := os.Open(file)
+	f, err := os.Open(device.Path)
 	if err != nil {
 		return nil, 0, cli.Exit(cli.Device, cli.Hint(err, card.AccessHint(err)))
 	}
-	return f, size, nil
+	if !device.IsFile() || isDisk(f) {
+		return f, device.Size, nil
+	}
+	f.Close()
+	info, err := getImage(ctx, env, os.Getenv(cacheVariable), baseimage.Source{Location: path})
+	if err != nil {
+		return nil, 0, err
+	}
+	if f, err = os.Open(info.Path); err != nil {
+		return nil, 0, err
+	}
+	return f, info.Size, nil
+}
+
+// isDisk reports whether a file begins as a disk does. Such a file is looked at
+// where it is; anything else has to be decompressed first, or is no image.
+func isDisk(f io.ReaderAt) bool {
+	signature := make([]byte, 2)
+	_, err := f.ReadAt(signature, 510)
+	return err == nil && signature[0] == 0x55 && signature[1] == 0xaa
 }

@@ -81,7 +81,7 @@ func TestCard_isTheImageAndThePlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := usedCard(t, info.Size()+64<<20)
-	device := attach(t, file, "--partscan")
+	device := attach(t, file)
 	d := newDesk(t)
 
 	// What an earlier owner left is no Pi's: it takes the disk's name.
@@ -168,7 +168,8 @@ func TestWrite_refusesACardThatWrapsAround(t *testing.T) {
 
 func TestWrite_refusesAMountedDisk(t *testing.T) {
 	file := lab.Card(t, lab.Image(t, lab.Layout{Release: "trixie"}), 0)
-	device := attach(t, file, "--partscan")
+	device := attach(t, file)
+	partition(t, device)
 	mount(t, device+"p2", "ro,noload")
 	d := newDesk(t)
 	_, stderr, code := d.run(t, "", "write", device, "--yes", "--image", lab.Image(t, lab.Layout{Release: "trixie"}))

@@ -36,6 +36,14 @@ func attach(t *testing.T, file string, options ...string) string {
 	return device
 }
 
+// partition makes block devices of a disk's partitions, for kernels too that read
+// no partition tables themselves. They go when the test ends.
+func partition(t *testing.T, device string) {
+	t.Helper()
+	run(t, "partx", "--update", device)
+	t.Cleanup(func() { run(t, "partx", "--delete", device) })
+}
+
 // mount mounts a device for reading; it is unmounted when the test ends.
 func mount(t *testing.T, device, options string) string {
 	t.Helper()
@@ -83,7 +91,7 @@ func wrapping(t *testing.T, size, real string) string {
 		t.Fatalf("%v (Debian packages nbdfuse and nbdkit)", err)
 	}
 	t.Cleanup(func() {
-		run(t, "umount", mnt+"/disk")
+		run(t, "umount", mnt)
 		cancel()
 		_ = cmd.Wait() // it ends when it is unmounted; what it says then is no matter
 	})
