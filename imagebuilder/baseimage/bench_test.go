@@ -51,7 +51,6 @@ func BenchmarkDecode(b *testing.B) {
 				if _, err := d.decode(context.Background(), sparseFile{f: work}); err != nil {
 					b.Fatal(err)
 				}
-				d.release()
 				work.Close()
 				if err := g.Cache.trim(); err != nil {
 					b.Fatal(err)

@@ -82,7 +82,6 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer d.release()
 		if x, ok := d.(*xzFile); ok {
 			for _, b := range x.blocks {
 				if b.at < 0 || b.at+b.padded() > s.size || b.to < 0 || b.size < 0 || b.to+b.size > x.total {

@@ -33,7 +33,6 @@ type decoder interface {
 	// of it, or 0.
 	imageSize() int64
 	decode(ctx context.Context, out sparseFile) (int64, error)
-	release() // memory and goroutines, decoded or not
 }
 
 // source is a file that an image is taken from.
@@ -100,7 +99,7 @@ func (s *source) open() (decoder, error) {
 	// A disk with a partition table of either kind: the boot signature.
 	if n == 512 && head[510] == 0x55 && head[511] == 0xaa {
 		s.format = raw
-		return &stream{source: s, r: s.section(), known: s.size}, nil
+		return &stream{s, s.size, func() (io.ReadCloser, error) { return io.NopCloser(s.section()), nil }}, nil
 	}
 	return nil, &FormatError{s.shown, "it is no disk image, nor one in xz, gzip, Zstandard or zip form"}
 }
@@ -129,22 +128,20 @@ func (s *source) damage(off int64, err error) error {
 // stream is a file that is decoded from start to end.
 type stream struct {
 	*source
-	r     io.Reader
-	close func()
 	known int64
+	start func() (io.ReadCloser, error)
 }
 
 func (d *stream) imageSize() int64 { return d.known }
 
-func (d *stream) release() {
-	if d.close != nil {
-		d.close()
-	}
-}
-
 func (d *stream) decode(ctx context.Context, out sparseFile) (int64, error) {
+	r, err := d.start()
+	if err != nil {
+		return 0, d.damage(0, err)
+	}
+	defer r.Close()
 	tooLarge := &SizeError{Source: d.shown, Size: maxImage + 1, Limit: true}
-	n, err := out.fill(ctx, 0, &bounded{d.r, maxImage, tooLarge})
+	n, err := out.fill(ctx, 0, &bounded{r, maxImage, tooLarge})
 	if bad := (readError{}); errors.As(err, &bad) {
 		return n, d.damage(d.file.furthest.Load(), bad.error)
 	}
@@ -174,30 +171,23 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // gzip says the size of an image only modulo 4 GiB, and of its last part only.
 func openGzip(s *source) (decoder, error) {
-	z, err := gzip.NewReader(s.buffered())
-	if err != nil {
-		return nil, s.damage(0, err)
-	}
-	return &stream{source: s, r: z}, nil
+	return &stream{s, 0, func() (io.ReadCloser, error) { return gzip.NewReader(s.buffered()) }}, nil
 }
 
 func openZstd(s *source) (decoder, error) {
-	z, err := zstd.NewReader(s.buffered(), zstd.WithDecoderMaxWindow(maxMemory))
-	if err != nil {
-		return nil, s.damage(0, err)
-	}
-	d := &stream{source: s, r: zstdReader{z, s}, close: z.Close}
+	d := &stream{s, 0, func() (io.ReadCloser, error) {
+		z, err := zstd.NewReader(s.buffered(), zstd.WithDecoderMaxWindow(maxMemory))
+		return zstdReader{z, s}, err
+	}}
 	head := make([]byte, zstd.HeaderMaxSize)
 	n, err := s.file.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
-		z.Close()
 		return nil, fmt.Errorf("read %s: %w", s.shown, err)
 	}
 	// Of the first frame only; there is rarely another.
 	var h zstd.Header
 	if h.Decode(head[:n]) == nil && h.HasFCS {
 		if h.FrameContentSize > maxImage {
-			z.Close()
 			return nil, &SizeError{Source: s.shown, Size: maxImage + 1, Limit: true}
 		}
 		d.known = int64(h.FrameContentSize)
@@ -207,12 +197,17 @@ func openZstd(s *source) (decoder, error) {
 
 // zstdReader tells what this decoder will not do from what no decoder can.
 type zstdReader struct {
-	r *zstd.Decoder
+	*zstd.Decoder
 	s *source
 }
 
+func (z zstdReader) Close() error {
+	z.Decoder.Close()
+	return nil
+}
+
 func (z zstdReader) Read(p []byte) (int, error) {
-	n, err := z.r.Read(p)
+	n, err := z.Decoder.Read(p)
 	switch {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
 		err = &FormatError{z.s.shown, fmt.Sprintf("decompressing it needs more than %d MB of memory", maxMemory>>20)}
@@ -235,11 +230,7 @@ func openZip(s *source) (decoder, error) {
 	if f.UncompressedSize64 > maxImage {
 		return nil, &SizeError{Source: s.shown, Size: maxImage + 1, Limit: true}
 	}
-	r, err := f.Open()
-	if err != nil {
-		return nil, s.damage(s.size, err)
-	}
-	return &stream{source: s, r: r, close: func() { r.Close() }, known: int64(f.UncompressedSize64)}, nil
+	return &stream{s, int64(f.UncompressedSize64), f.Open}, nil
 }
 
 // onlyImage returns the one image in a zip file. Notes beside it do no harm.

@@ -101,7 +101,8 @@ func TestGet_cutFileIsCorrupt(t *testing.T) {
 					continue
 				}
 				var corrupt *CorruptError
-				if !errors.As(err, &corrupt) || !corrupt.Truncated || corrupt.Source != path || corrupt.Offset > int64(n) {
+				if !errors.As(err, &corrupt) || !corrupt.Truncated || corrupt.Source != path ||
+					corrupt.Offset > int64(n) || corrupt.Offset < int64(n/2) {
 					t.Errorf("cut at %d of %d: %v", n, len(packed), err)
 				}
 				wantEmpty(t, o.Cache)

@@ -36,7 +36,6 @@ func (g *getter) local(ctx context.Context, src Source) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.release()
 	if s.format == raw {
 		if err := checkSize(o.shown, info.Size()); err != nil {
 			return nil, err

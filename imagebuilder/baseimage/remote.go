@@ -152,7 +152,6 @@ func (g *getter) finish(ctx context.Context, o *origin, d *download) (*Image, er
 		if err != nil {
 			return nil, err
 		}
-		defer dec.release()
 		if img, err = g.unpack(ctx, s, dec, o, digest); err != nil {
 			return nil, err
 		}

@@ -36,8 +36,6 @@ type xzFile struct {
 
 func (d *xzFile) imageSize() int64 { return d.total }
 
-func (d *xzFile) release() {}
-
 // openXZ reads the index of each stream, last stream first: only the end of a
 // stream says where it begins.
 func openXZ(s *source) (decoder, error) {
