@@ -8,8 +8,8 @@
 //
 // What is in an image (partitions, release, architecture) is for package image to
 // find out; nothing here changes an image. Which exit code an error deserves is
-// for the program to choose: see DigestError, CorruptError, DownloadError,
-// SpaceError and UnknownNameError.
+// for the program to choose: see DigestError, CorruptError, FormatError, SizeError,
+// DownloadError, SpaceError and UnknownNameError.
 package baseimage
 
 import (

@@ -45,8 +45,12 @@ var forms = []form{
 	{"trixie", 512 * mib, "bootfs", []string{"-s", "1"}},
 }
 
-// small is the smallest volume that mtools takes for FAT32.
-var small = form{"small", 34 * mib, "boot", []string{"-s", "1"}}
+// small and large are the smallest volumes that mtools takes for FAT32, with
+// clusters of one sector and of four.
+var (
+	small = form{"small", 34 * mib, "boot", []string{"-s", "1"}}
+	large = form{"large", 132 * mib, "bootfs", []string{"-s", "4"}}
+)
 
 func (f form) String() string { return f.name }
 

@@ -40,10 +40,9 @@ func (v *Volume) ReadDir(path string) ([]Info, error) {
 		return nil, fmt.Errorf("read directory %s: %w", path, err)
 	}
 	var infos []Info
-	for _, e := range d.entries {
+	for _, e := range d.sorted() {
 		infos = append(infos, d.info(e))
 	}
-	slices.SortStableFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return infos, nil
 }
 
@@ -82,24 +81,35 @@ func (v *Volume) readFile(path string) ([]byte, error) {
 // Walk calls f for every file and directory but the root, directories before
 // what is in them, each directory's content sorted by name. It ends with the
 // first error, f's own as it is.
-func (v *Volume) Walk(f func(Info) error) error { return v.walk(rootPath, 0, f) }
+func (v *Volume) Walk(f func(Info) error) error {
+	return v.walk(rootPath, v.rootCluster, map[uint32]bool{}, f)
+}
 
-func (v *Volume) walk(path string, depth int, f func(Info) error) error {
-	if depth > maxDepth {
-		return fmt.Errorf("read directory %s: more than %d levels: %w", path, maxDepth, ErrDamaged)
+// walk walks through the directory that starts at a cluster. On a damaged volume
+// directories can lead back to others in so many ways that no depth would be an
+// end: each is entered once, seen by its cluster.
+func (v *Volume) walk(path string, cluster uint32, seen map[uint32]bool, f func(Info) error) error {
+	d, err := v.openDirectory(path, cluster)
+	switch {
+	case err != nil:
+	case seen[cluster]:
+		err = fmt.Errorf("it is in two places: %w", ErrDamaged)
+	case strings.Count(path, "/") >= maxDepth:
+		err = fmt.Errorf("more than %d levels: %w", maxDepth, ErrDamaged)
 	}
-	infos, err := v.ReadDir(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("read directory %s: %w", path, err)
 	}
-	for _, info := range infos {
+	seen[cluster] = true
+	for _, e := range d.sorted() {
+		info := d.info(e)
 		if err := f(info); err != nil {
 			return err
 		}
 		if !info.Dir {
 			continue
 		}
-		if err := v.walk(info.Path, depth+1, f); err != nil {
+		if err := v.walk(info.Path, e.cluster(), seen, f); err != nil {
 			return err
 		}
 	}
@@ -176,6 +186,11 @@ func (d *directory) child(e *entry) string {
 		return e.display
 	}
 	return d.path + "/" + e.display
+}
+
+// sorted returns the entries in the byte order of their names.
+func (d *directory) sorted() []*entry {
+	return slices.SortedStableFunc(slices.Values(d.entries), func(a, b *entry) int { return strings.Compare(a.display, b.display) })
 }
 
 func (d *directory) info(e *entry) Info {

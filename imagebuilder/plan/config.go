@@ -129,7 +129,8 @@ func storage(d spec.Device) *node.Storage {
 
 func (in *Inputs) kubernetes(name string) *node.Kubernetes {
 	k := in.Cluster.Kubernetes
-	out := &node.Kubernetes{Version: k.Version, CNI: k.CNI, PodSubnet: k.PodSubnet, ServiceSubnet: k.ServiceSubnet}
+	// A spare becomes a worker, and workers run workloads.
+	out := &node.Kubernetes{Version: k.Version, CNI: k.CNI, PodSubnet: k.PodSubnet, ServiceSubnet: k.ServiceSubnet, Schedulable: true}
 	for i, n := range in.Cluster.Nodes {
 		if n.Name == name {
 			out.Labels, out.Taints = n.Labels, n.Taints

@@ -135,8 +135,11 @@ func (s *system) copyDefaults() error {
 // makeLinks makes the links of update-alternatives and of scripts.
 func (s *system) makeLinks() error {
 	links := map[string]string{
-		"etc/localtime":  "/usr/share/zoneinfo/Europe/London",
-		"etc/mtab":       "/proc/mounts",
+		"etc/localtime": "/usr/share/zoneinfo/Europe/London",
+		"etc/mtab":      "/proc/mounts",
+		// base-files' script; bookworm's NetworkManager looks for the bus there.
+		"var/run":        "/run",
+		"var/lock":       "/run/lock",
 		"boot/overlays":  "firmware/overlays",
 		"boot/issue.txt": "firmware/issue.txt",
 		// eth0, not enp0s1: raspi-config's do_net_names 1, which pi-gen runs.

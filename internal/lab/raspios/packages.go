@@ -20,9 +20,11 @@ const packages = `adduser apt avahi-daemon base-files base-passwd bash busybox c
 	systemd-timesyncd tar tzdata udev util-linux wireless-regdb wpasupplicant xz-utils zstd`
 
 // onlyIn are the packages that came or went with a release. Trixie dropped
-// fake-hwclock; growpart comes with its cloud-init.
+// fake-hwclock; growpart comes with its cloud-init. mmdebstrap's merged-usr
+// hook puts a dummy in the place of usr-is-merged, which bookworm depends on, and
+// exchanges it only in variants that run programs.
 var onlyIn = map[string]string{
-	"bookworm": "dphys-swapfile fake-hwclock",
+	"bookworm": "dphys-swapfile fake-hwclock usr-is-merged",
 	"trixie":   "cloud-guest-utils util-linux-extra",
 }
 
