@@ -65,6 +65,12 @@ func TestScripts(t *testing.T) {
 			}
 			return os.WriteFile(filepath.Join(ssh, "id_ed25519.pub"), []byte(testKey), 0o644)
 		},
+		Condition: func(name string) (bool, error) {
+			if name == "rootdisk" {
+				return rootDisk(t) != "", nil
+			}
+			return false, fmt.Errorf("unknown condition %s", name)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"planted": planted,
 			"flip":    flip,
@@ -91,7 +97,8 @@ func buildAgents(t *testing.T) string {
 	return dir
 }
 
-// rootDisk is the disk that this machine runs from.
+// rootDisk is the disk that this machine runs from, "" in a container, which has
+// none to refuse: there the recorded machine of package card has to do.
 func rootDisk(t *testing.T) string {
 	disks, err := card.List()
 	if err != nil {
@@ -102,7 +109,6 @@ func rootDisk(t *testing.T) string {
 			return d.Path
 		}
 	}
-	t.Fatal("find disk of /: this machine's root file system is on no disk that card.List shows")
 	return ""
 }
 

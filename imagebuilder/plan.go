@@ -40,19 +40,11 @@ func planCommand() cli.Command {
 			if err != nil {
 				return err
 			}
-			cards, err := project.chooseCards(node)
-			if err != nil {
-				return err
-			}
-			b, err := p.openBase(ctx, env, project.cluster)
+			b, made, err := p.planCards(ctx, env, project, node)
 			if err != nil {
 				return err
 			}
 			defer b.Close()
-			made, err := p.makePlan(project, b, cards)
-			if err != nil {
-				return err
-			}
 			return showPlan(env.Stdout, output, b, made)
 		},
 	}

@@ -117,6 +117,25 @@ func openInfo(info *baseimage.Image, assume string) (*base, error) {
 	return nil, cli.Exit(cli.Usage, err)
 }
 
+// planCards obtains the base image and plans the card of one node, or of all where
+// none is named. The base is the caller's to close.
+func (f *projectFlags) planCards(ctx context.Context, env cli.Env, p *project, node string) (*base, *plan.Plan, error) {
+	cards, err := p.chooseCards(node)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := f.openBase(ctx, env, p.cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	made, err := f.makePlan(p, b, cards)
+	if err != nil {
+		b.Close()
+		return nil, nil, err
+	}
+	return b, made, nil
+}
+
 // makePlan plans the named cards.
 func (f *projectFlags) makePlan(p *project, b *base, cards []string) (*plan.Plan, error) {
 	agent, err := readAgent(f.agents, b.facts.Arch)

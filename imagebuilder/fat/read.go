@@ -80,7 +80,8 @@ func (v *Volume) readFile(path string) ([]byte, error) {
 
 // Walk calls f for every file and directory but the root, directories before
 // what is in them, each directory's content sorted by name. It ends with the
-// first error, f's own as it is.
+// first error, f's own as it is; on a volume opened for reading only, also with
+// ErrDamaged at a directory that is met a second time.
 func (v *Volume) Walk(f func(Info) error) error {
 	return v.walk(rootPath, v.rootCluster, map[uint32]bool{}, f)
 }
