@@ -31,7 +31,8 @@ type Host interface {
 	// Run runs a program and returns what it wrote to standard output, also
 	// together with an error. A program that exits with anything but 0 is an
 	// *ExitError. When the context ends the program and its children are told to
-	// terminate, and killed if they have not after ten seconds.
+	// terminate; who is still there when the program has, or after ten seconds, is
+	// killed.
 	Run(ctx context.Context, c Cmd) (stdout []byte, err error)
 
 	// Stat tells about the file at path, not about what a symbolic link points to.
@@ -61,9 +62,13 @@ type Cmd struct {
 	// Args are the program and its arguments. They are logged, and every user of
 	// the machine can read them: a secret goes by Stdin, never in here or in Env.
 	// A program with a slash in its name is taken from there, any other from PATH.
-	Args  []string
-	Stdin io.Reader // nil is empty
-	Env   []string  // "NAME=value", after and above the environment of all
+	Args []string
+
+	// Stdin may still be read from after the end of a program that does not care
+	// for all of it; nil is empty. An error of it is one of the run.
+	Stdin io.Reader
+
+	Env []string // "NAME=value", after and above the environment of all
 }
 
 // String is the command as one would type it into a shell.

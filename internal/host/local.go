@@ -78,12 +78,13 @@ func (l Local) Run(ctx context.Context, c Cmd) ([]byte, error) {
 	return stdout, err
 }
 
-// grace is how long a program may take to end after it has been told to.
-const grace = 10 * time.Second
+// grace is how long a program may take to end after it has been told to. Only tests
+// change it.
+var grace = 10 * time.Second
 
 func (l Local) start(ctx context.Context, program string, c Cmd) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program)
-	cmd.Args, cmd.Env, cmd.Stdin = c.Args, l.env(c), c.Stdin
+	cmd.Args, cmd.Env = c.Args, l.env(c)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // one group, so that children can be reached
 	cmd.Dir = "/"
 	if l.Chroot {
@@ -93,9 +94,19 @@ func (l Local) start(ctx context.Context, program string, c Cmd) ([]byte, error)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
-	err := cmd.Run()
+	input, err := newInput(c, cmd.StdinPipe)
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		go input.feed()
+		err = cmd.Wait()
+	}
 	if ctx.Err() != nil && cmd.Process != nil {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever of the group did not listen
+	}
+	if failed := input.failed(); failed != nil && ctx.Err() == nil {
+		return stdout.Bytes(), failed
 	}
 	return stdout.Bytes(), exitError(ctx, c, stderr.Bytes(), err)
 }
@@ -110,7 +121,7 @@ func exitError(ctx context.Context, c Cmd, stderr []byte, err error) error {
 		return fmt.Errorf("run %s: %w", short(c.Args), context.Cause(ctx))
 	case errors.Is(err, fs.ErrNotExist):
 		return &ExitError{Args: c.Args, Code: 127}
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
 		return &ExitError{Args: c.Args, Code: 126}
 	case !errors.As(err, &exit):
 		return fmt.Errorf("run %s: %w", short(c.Args), err)

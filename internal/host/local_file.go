@@ -156,7 +156,12 @@ func makeAll(dir string) error {
 	if err := makeAll(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+		if info, statErr := os.Stat(dir); statErr != nil || !info.IsDir() {
+			return err
+		}
+		// Another writer was faster and may not have come to the mode yet.
+	} else if err != nil {
 		return err
 	}
 	if err := setMode(dir, 0o755); err != nil {

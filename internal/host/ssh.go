@@ -44,6 +44,11 @@ type Remote struct {
 	config SSH
 	client *ssh.Client
 	closed chan struct{}
+
+	// A connection has ten sessions unless the server is told otherwise
+	// (sshd_config(5), MaxSessions). Two of them are kept for signals, or nothing
+	// could be ended when it matters.
+	running, signalling chan struct{}
 }
 
 var _ Host = (*Remote)(nil)
@@ -67,7 +72,8 @@ func Dial(ctx context.Context, config SSH) (*Remote, error) {
 		}
 		return nil, fmt.Errorf("dial %s: %w", config.Name, err)
 	}
-	r := &Remote{config: config, client: client, closed: make(chan struct{})}
+	r := &Remote{config: config, client: client, closed: make(chan struct{}),
+		running: make(chan struct{}, 8), signalling: make(chan struct{}, 2)}
 	go func() {
 		client.Wait()
 		close(r.closed)

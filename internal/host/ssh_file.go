@@ -27,11 +27,23 @@ const (
 	// The slash makes it an error that there is no directory.
 	listScript = `exec find "$1/" -mindepth 1 -maxdepth 1 -printf '%f\0'`
 
+	// As Local does, with the new directories on the disk.
+	makeParents = `if [ ! -d "$dir" ]; then
+	(umask 022; mkdir -p "$dir")
+	above=$dir
+	while [ "$above" != / ]; do above=$(dirname "$above"); sync "$above"; done
+fi`
+
+	// mv(1) has words of its own for this.
+	refuseDirectory = `if [ -d "$path" ] && [ ! -L "$path" ]; then echo "$path: File exists" >&2; exit 1; fi`
+
 	// A connection that is lost looks like the end of input, hence the size.
 	writeScript = `set -eu
 dir=$1 tmp=$2 path=$3 owner=$4 mode=$5 size=$6
-(umask 022; mkdir -p "$dir")
+` + refuseDirectory + `
+` + makeParents + `
 trap 'rm -f "$tmp"' EXIT
+trap '' PIPE # nobody may be left to hear what goes wrong
 umask 077
 rm -f "$tmp"
 cat > "$tmp"
@@ -44,7 +56,8 @@ sync "$dir"`
 
 	linkScript = `set -eu
 dir=$1 tmp=$2 path=$3 owner=$4 target=$5
-(umask 022; mkdir -p "$dir")
+` + refuseDirectory + `
+` + makeParents + `
 trap 'rm -f "$tmp"' EXIT
 rm -f "$tmp"
 ln -s -- "$target" "$tmp"
@@ -54,7 +67,7 @@ sync "$dir"`
 
 	directoryScript = `set -eu
 dir=$1 path=$2 owner=$3 mode=$4
-(umask 022; mkdir -p "$dir")
+` + makeParents + `
 if [ -L "$path" ] || [ ! -d "$path" ]; then mkdir -m 700 "$path"; fi
 chown "$owner" "$path"
 chmod "$mode" "$path"
@@ -106,7 +119,7 @@ func (r *Remote) Write(ctx context.Context, name string, f File) error {
 	}
 	dir, tmp := path.Dir(name), temporary(name)
 	owner := fmt.Sprintf("%d:%d", f.UID, f.GID)
-	mode := modeString(f.perm())
+	mode := "0" + modeString(f.perm()) // with a fifth digit chmod clears set-group-ID of a directory, too
 	var err error
 	switch {
 	case f.Target != "":

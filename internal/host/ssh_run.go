@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -29,28 +28,33 @@ func (r *Remote) start(ctx context.Context, c Cmd) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("run %s: %w", short(c.Args), context.Cause(ctx))
 	}
-	session, err := r.client.NewSession()
+	select {
+	case r.running <- struct{}{}:
+		defer func() { <-r.running }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("run %s: %w", short(c.Args), context.Cause(ctx))
+	}
+	session, err := r.newSession(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("run %s: connection lost: %w", short(c.Args), err)
+		return nil, r.exitError(ctx, c, nil, err)
 	}
 	defer session.Close()
 	var stdout bytes.Buffer
 	stderr := stderrWithPID{mark: rand.Text()}
 	session.Stdout, session.Stderr = &stdout, &stderr
-	if c.Stdin != nil {
-		// Not session.Stdin: Wait would wait for all of it to be read, also by a
-		// program that has ended without caring for it.
-		stdin, err := session.StdinPipe()
-		if err != nil {
-			return nil, fmt.Errorf("run %s: %w", short(c.Args), err)
-		}
-		go func() {
-			io.Copy(stdin, c.Stdin)
-			stdin.Close()
-		}()
+	input, err := newInput(c, session.StdinPipe)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", short(c.Args), err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- session.Run(r.line(c, stderr.mark)) }()
+	go func() {
+		err := session.Start(r.line(c, stderr.mark))
+		if err == nil {
+			go input.feed()
+			err = session.Wait()
+		}
+		ended <- err
+	}()
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
@@ -59,7 +63,34 @@ func (r *Remote) start(ctx context.Context, c Cmd) ([]byte, error) {
 			return nil, r.exitError(ctx, c, &stderr, err)
 		}
 	}
+	if failed := input.failed(); failed != nil && ctx.Err() == nil {
+		return stdout.Bytes(), failed
+	}
 	return stdout.Bytes(), r.exitError(ctx, c, &stderr, err)
+}
+
+// newSession opens one, however often it is refused: sshd counts a session that has
+// ended for a moment longer, and may be told to allow few (MaxSessions). Only a
+// server that refuses while nothing of ours runs is taken at its word.
+func (r *Remote) newSession(ctx context.Context) (*ssh.Session, error) {
+	for alone := 0; ; {
+		session, err := r.client.NewSession()
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) {
+			return session, err
+		}
+		if len(r.running)+len(r.signalling) <= 1 {
+			alone++
+		}
+		if alone == 20 {
+			return nil, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // line is what the login shell is given. It first says its process id, which env
@@ -73,19 +104,29 @@ func (r *Remote) line(c Cmd, mark string) string {
 	return "echo " + mark + " $$ >&2; exec " + quote(args)
 }
 
-// kill ends the command's process group, first by asking, and reports whether it
-// has ended. That takes a session of its own, because ssh's signals are not for the
-// processes of another user, as sudo's are, and closing a session kills nothing.
+// kill ends the command's process group, first by asking, and reports whether the
+// program has ended. That takes sessions of its own, because ssh's signals are not
+// for the processes of another user, as sudo's are, and closing a session kills
+// nothing.
 func (r *Remote) kill(stderr *stderrWithPID, ended <-chan error) bool {
-	for _, signal := range []string{"TERM", "KILL"} {
-		go r.signal(stderr, signal) // which a lost connection would keep waiting
-		select {
-		case <-ended:
-			return true
-		case <-r.closed:
-			return false
-		case <-time.After(grace):
-		}
+	go r.signal(stderr, "TERM") // which a lost connection would keep waiting
+	over := r.await(ended, grace)
+	killed := make(chan error)
+	go func() { // those of the group that are left when the program has ended, too
+		r.signal(stderr, "KILL")
+		close(killed)
+	}()
+	r.await(killed, grace)
+	return over || r.await(ended, grace)
+}
+
+// await reports whether something has come in time, and before the connection was lost.
+func (r *Remote) await(something <-chan error, limit time.Duration) bool {
+	select {
+	case <-something:
+		return true
+	case <-r.closed:
+	case <-time.After(limit):
 	}
 	return false
 }
@@ -95,7 +136,11 @@ func (r *Remote) signal(stderr *stderrWithPID, signal string) {
 	if group == 0 {
 		return
 	}
-	session, err := r.client.NewSession()
+	r.signalling <- struct{}{}
+	defer func() { <-r.signalling }()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	session, err := r.newSession(ctx)
 	if err != nil {
 		return
 	}
@@ -110,11 +155,14 @@ func (r *Remote) signal(stderr *stderrWithPID, signal string) {
 // exitError makes x/crypto/ssh's errors those of a Host.
 func (r *Remote) exitError(ctx context.Context, c Cmd, stderr *stderrWithPID, err error) error {
 	var exit *ssh.ExitError
+	var refused *ssh.OpenChannelError
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("run %s: %w", short(c.Args), context.Cause(ctx))
+	case errors.As(err, &refused):
+		return fmt.Errorf("run %s: open session: %w", short(c.Args), err)
 	case !errors.As(err, &exit):
 		return fmt.Errorf("run %s: connection lost: %w", short(c.Args), err)
 	}
