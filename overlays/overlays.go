@@ -17,7 +17,7 @@ import (
 // skips symbolic links without a word; overlays_test.go holds the tree to what
 // survives.
 //
-//go:embed all:boot
+//go:embed all:boot all:root
 var files embed.FS
 
 // modes lists the files that are not 0644.
@@ -33,6 +33,9 @@ type File struct {
 
 // Boot returns the files of the FAT partition, sorted by path.
 func Boot() []File { return under("boot") }
+
+// Root returns the files that the agent lays over /, sorted by path.
+func Root() []File { return under("root") }
 
 func under(dir string) []File {
 	var all []File

@@ -12,7 +12,7 @@ import (
 // What go:embed loses without a word must not be in the tree at all.
 func TestTree_isWhatEmbedKeeps(t *testing.T) {
 	seen := map[string]bool{}
-	for _, dir := range []string{"boot"} {
+	for _, dir := range []string{"boot", "root"} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err

@@ -1,0 +1,123 @@
+// Package steps is what the agent does to a Pi, as lists of steps; this file is
+// the table of contents.
+//
+// Early is the part that runs before systemd: no services, no network, no clock,
+// only files. So its steps write files and links where installers would call
+// systemctl, usermod and nmcli, each of which wants a running system or leaves
+// several files half changed after a power cut. The four programs that it does
+// start (mv, shred, localedef, locale-gen) need nothing but the root file system.
+//
+// The package does not mount, does not reboot and writes no STATUS.txt; the
+// command that runs the steps does.
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"picluster/internal/host"
+	"picluster/internal/node"
+	"picluster/internal/step"
+)
+
+// The engine's words for a Pi.
+type (
+	Step  = step.Step[host.Host]
+	Stage = step.Stage[host.Host]
+)
+
+// Env is what the steps need to know that no document says.
+type Env struct {
+	// Boot is where the FAT partition is mounted: "/boot/firmware".
+	Boot string
+}
+
+// Paths of ours on a Pi.
+const (
+	AgentPath   = "/usr/local/sbin/firstboot"
+	ConfigPath  = "/etc/picluster/node.json"
+	JournalPath = "/var/lib/picluster/journal.jsonl"
+
+	agentOnFAT  = "picluster/firstboot"
+	configOnFAT = "picluster/node.json"
+)
+
+// ConfigOnFAT is where node.json is before it is installed.
+func (e Env) ConfigOnFAT() string { return path.Join(e.Boot, configOnFAT) }
+
+// Early lists what is done to a new card between the kernel and systemd. The
+// last step takes our hook off the kernel command line: until that is on the
+// disk, the next power-on starts from the top.
+func Early(c *node.Config, e Env) ([]Stage, error) {
+	installed, err := c.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	network, err := networkSteps(c)
+	if err != nil {
+		return nil, err
+	}
+	return []Stage{
+		{Name: "install", Steps: installSteps(c, e, installed)},
+		{Name: "identity", Steps: identitySteps(c)},
+		{Name: "network", Steps: network},
+		{Name: "system", Steps: systemSteps(c)},
+		{Name: "vendor", Steps: vendorSteps()},
+		{Name: "boot", Steps: []Step{
+			Erased{What: "vendor's secrets", Paths: []string{path.Join(e.Boot, "wpa_supplicant.conf"), path.Join(e.Boot, "userconf.txt")}},
+			KernelCommandLine{Path: path.Join(e.Boot, "cmdline.txt"), Country: c.Network.Country},
+		}},
+	}, nil
+}
+
+func installSteps(c *node.Config, e Env, installed []byte) []Step {
+	steps := []Step{
+		step.Require("release", func(ctx context.Context, h host.Host) (string, error) { return wrongRelease(ctx, h, c.Build.Release) }),
+		Agent{From: path.Join(e.Boot, agentOnFAT)},
+		Directory{What: "private directory", Path: path.Dir(ConfigPath), Mode: 0o700},
+		privateFile("node.json", ConfigPath, installed),
+		// Not before the step above has it on the disk.
+		Erased{What: "node.json on the card", Paths: []string{e.ConfigOnFAT()}},
+	}
+	return append(steps, overlaySteps()...)
+}
+
+// wrongRelease guards against a card whose two partitions are not of one image:
+// what is written where depends on the release.
+func wrongRelease(ctx context.Context, h host.Host, want string) (string, error) {
+	data, err := h.ReadFile(ctx, "/etc/os-release")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		if have, ok := strings.CutPrefix(strings.TrimSpace(line), "VERSION_CODENAME="); ok {
+			if have = strings.Trim(have, `"`); have != want {
+				return fmt.Sprintf("the card was prepared for %s, but its system is %s", want, have), nil
+			}
+			return "", nil
+		}
+	}
+	return "", nil // stretch before 2018 has no such line
+}
+
+// read is ReadFile for a file that may be missing: then it is empty.
+func read(ctx context.Context, h host.Host, name string) ([]byte, error) {
+	data, err := h.ReadFile(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// exists follows no symbolic link.
+func exists(ctx context.Context, h host.Host, name string) (bool, error) {
+	_, err := h.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
