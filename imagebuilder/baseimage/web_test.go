@@ -96,7 +96,7 @@ func TestGet_silentServerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s, img, packed := shop(t, 30)
 	o := options(t)
-	o.idle = 100 * time.Millisecond
+	o.idle = time.Second // enough for the server's honest answers on a busy machine
 	hang := func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/os.img.xz" {
 			<-r.Context().Done()
@@ -107,11 +107,12 @@ func TestGet_silentServerIsGivenUp(t *testing.T) {
 	src := Source{Location: s.URL + "/os.img.xz"}
 	_, err := Get(t.Context(), src, o)
 	var down *DownloadError
-	if !errors.As(err, &down) || down.Status != 0 || !strings.Contains(err.Error(), "server is silent for 100ms") {
+	if !errors.As(err, &down) || down.Status != 0 || !strings.Contains(err.Error(), "server is silent for 1s") {
 		t.Errorf("%v", err)
 	}
-	if n := len(s.requests()); n != tries+1 {
-		t.Errorf("%d requests, want %d and one for the digest", n, tries)
+	images := slices.DeleteFunc(s.requests(), func(r string) bool { return r == "/os.img.xz.sha256" })
+	if len(images) != tries {
+		t.Errorf("requests %q, want %d for the image", images, tries)
 	}
 	// Silent in the middle, once.
 	once := true
