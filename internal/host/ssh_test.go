@@ -198,7 +198,7 @@ func TestRemote_noticesSilence(t *testing.T) {
 	t.Parallel()
 	server := hosttest.StartSSHD(t)
 	login := server.Login
-	login.KeepAlive = 300 * time.Millisecond
+	login.KeepAlive = time.Second
 	lost(t, login, func(*host.Remote) { server.Signal(syscall.SIGSTOP) })
 }
 
