@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -63,7 +64,7 @@ func showDevices(env cli.Env, output string, devices []*card.Device) error {
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "DEVICE\tSIZE\tBUS\tMODEL\tSERIAL\tWHAT IS ON IT")
 	for _, d := range devices {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Path, cli.Bytes(d.Size), d.Bus, first(d.Model, "-"), first(d.Serial, "-"), volumes(d))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Path, cli.Bytes(d.Size), d.Bus, cmp.Or(d.Model, "-"), cmp.Or(d.Serial, "-"), volumes(d))
 	}
 	return t.Flush()
 }
@@ -72,7 +73,7 @@ func showDevices(env cli.Env, output string, devices []*card.Device) error {
 func volumes(d *card.Device) string {
 	var all []string
 	for _, v := range d.Volumes {
-		text := first(v.Type, "?")
+		text := cmp.Or(v.Type, "?")
 		if v.Label != "" {
 			text += fmt.Sprintf(" %q", v.Label)
 		}
@@ -87,7 +88,7 @@ func volumes(d *card.Device) string {
 		}
 		all = append(all, text)
 	}
-	return first(strings.Join(all, ", "), "-")
+	return cmp.Or(strings.Join(all, ", "), "-")
 }
 
 // checkOutput checks the flag --output, which several commands have.

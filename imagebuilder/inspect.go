@@ -94,11 +94,11 @@ func inspect(disk io.ReaderAt, size int64, assume string) (*inspection, error) {
 		return nil, err
 	}
 	found := &inspection{Version: 1, Size: size, Table: img.Table, Release: facts.Release.Name, Facts: facts, Boot: boot.Geometry()}
-	if data, err := boot.ReadFile("picluster/node.json"); err == nil {
-		c, err := node.Parse(data)
-		if err != nil {
-			return nil, err
-		}
+	c, err := nodeOn(boot)
+	if err != nil {
+		return nil, err
+	}
+	if c != nil {
 		found.Card = &inspectCard{Node: c.Name, Role: string(c.Role), Cluster: c.Cluster.Name, ClusterID: c.Cluster.ID,
 			Agent: c.Build.Tool, Written: c.Build.Time.Format("2006-01-02")}
 		if c.Join != nil {
@@ -106,6 +106,16 @@ func inspect(disk io.ReaderAt, size int64, assume string) (*inspection, error) {
 		}
 	}
 	return found, nil
+}
+
+// nodeOn reads the node.json of a card; nil where there is none, as on a stock
+// image and on a card that has been in a Pi.
+func nodeOn(boot *fat.Volume) (*node.Config, error) {
+	data, err := boot.ReadFile("picluster/node.json")
+	if err != nil {
+		return nil, nil
+	}
+	return node.Parse(data)
 }
 
 func (f *inspection) print(w io.Writer) error {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"picluster/imagebuilder/image"
 	"picluster/imagebuilder/patch"
 	"picluster/imagebuilder/plan"
 	"picluster/internal/cli"
@@ -75,20 +74,11 @@ type cardChanges struct {
 func showPlan(w io.Writer, output string, b *base, p *plan.Plan) error {
 	var cards []cardChanges
 	for _, c := range p.Cards {
-		// A card's changes are computed on an overlay of its own, in memory.
-		img, err := image.Open(image.NewOverlay(b.file, b.info.Size))
+		previewed, err := previewCard(b, p, c)
 		if err != nil {
 			return err
 		}
-		boot, err := img.Boot()
-		if err != nil {
-			return err
-		}
-		changes, err := patch.Preview(boot, p.EditsOf(c))
-		if err != nil {
-			return err
-		}
-		cards = append(cards, cardChanges{c.Config.Name, string(c.Config.Role), changes})
+		cards = append(cards, cardChanges{c.Config.Name, string(c.Config.Role), previewed.changes})
 	}
 	if output == "json" {
 		e := json.NewEncoder(w)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"picluster/imagebuilder/baseimage"
+	"picluster/imagebuilder/fat"
 	"picluster/imagebuilder/image"
 	"picluster/imagebuilder/patch"
 	"picluster/imagebuilder/plan"
@@ -153,14 +154,16 @@ func (f *projectFlags) makePlan(p *project, b *base, cards []string) (*plan.Plan
 	return made, nil
 }
 
-// patched is a base image under an overlay with one card's changes.
+// patched is a base image under an overlay of its own, in memory, and one card's
+// changes.
 type patched struct {
 	*image.Overlay
+	boot    *fat.Volume
 	changes []patch.Change
 }
 
-// patchCard lays a card's edits over the base.
-func patchCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
+// previewCard computes a card's changes without making them.
+func previewCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
 	overlay := image.NewOverlay(b.file, b.info.Size)
 	img, err := image.Open(overlay)
 	if err != nil {
@@ -174,8 +177,17 @@ func patchCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := patch.Apply(boot, changes, p.Time); err != nil {
+	return &patched{overlay, boot, changes}, nil
+}
+
+// patchCard lays a card's edits over the base.
+func patchCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
+	card, err := previewCard(b, p, c)
+	if err != nil {
 		return nil, err
 	}
-	return &patched{overlay, changes}, nil
+	if err := patch.Apply(card.boot, card.changes, p.Time); err != nil {
+		return nil, err
+	}
+	return card, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (t *target) demandName(env cli.Env, d *card.Device, refusals []card.Refusal
 	}
 	switch {
 	case name == "":
-		return refused(d, card.Refusal{Reason: refusals[0].Reason, Hint: "if it is the right disk, name its model or serial: --confirm " + first(d.Serial, d.Model)})
+		return refused(d, card.Refusal{Reason: refusals[0].Reason, Hint: "if it is the right disk, name its model or serial: --confirm " + cmp.Or(d.Serial, d.Model)})
 	case !d.NamedBy(name):
 		return refused(d, card.Refusal{Reason: fmt.Sprintf("is not %q", name)})
 	}
@@ -119,7 +120,7 @@ func showLoss(env cli.Env, d *card.Device) {
 		fmt.Fprintf(env.Stderr, "  no partitions\n")
 	}
 	for _, v := range d.Volumes {
-		what := first(v.Type, "unknown")
+		what := cmp.Or(v.Type, "unknown")
 		if v.Label != "" {
 			what += fmt.Sprintf(" %q", v.Label)
 		}
@@ -153,13 +154,4 @@ func deviceError(err error) error {
 		return cli.Exit(cli.Refused, cli.Hint(err, release.Hint))
 	}
 	return cli.Exit(cli.Device, cli.Hint(err, card.AccessHint(err)))
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

@@ -120,9 +120,9 @@ func readNode(ctx context.Context, env cli.Env, path string) (*node.Config, erro
 	if err != nil {
 		return nil, err
 	}
-	data, err := boot.ReadFile("picluster/node.json")
-	if err != nil {
-		return nil, errors.New("there is no picluster/node.json on it")
+	config, err := nodeOn(boot)
+	if err == nil && config == nil {
+		err = errors.New("there is no picluster/node.json on it")
 	}
-	return node.Parse(data)
+	return config, err
 }

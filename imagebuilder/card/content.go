@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"path"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 
@@ -208,9 +209,9 @@ func volumeName(disk string, n int) string {
 	case n == 0:
 		return disk
 	case strings.HasPrefix(base, "disk"): // macOS
-		return disk + "s" + itoa(n)
+		return disk + "s" + strconv.Itoa(n)
 	case base[len(base)-1] >= '0' && base[len(base)-1] <= '9':
-		return disk + "p" + itoa(n)
+		return disk + "p" + strconv.Itoa(n)
 	}
-	return disk + itoa(n)
+	return disk + strconv.Itoa(n)
 }

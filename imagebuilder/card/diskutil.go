@@ -1,6 +1,7 @@
 package card
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -119,7 +120,7 @@ func (m diskutil) disk(name string, all *diskutilList) (*Device, error) {
 		return nil, nil
 	}
 	d := &Device{
-		Path: "/dev/" + name, Model: first(strings.TrimSpace(info.MediaName), info.IORegistryName), Size: info.TotalSize, Bus: bus,
+		Path: "/dev/" + name, Model: cmp.Or(strings.TrimSpace(info.MediaName), info.IORegistryName), Size: info.TotalSize, Bus: bus,
 		Removable: !info.Internal || info.RemovableMedia || bus == "sd", ReadOnly: !info.WritableMedia,
 	}
 	for _, disk := range all.All {
@@ -168,7 +169,7 @@ func (m diskutil) volume(name string, all *diskutilList) (Volume, error) {
 
 // macType gives a file system its Linux name, so that messages are the same.
 func macType(info diskutilInfo) string {
-	switch t := first(info.FilesystemType, info.Content); t {
+	switch t := cmp.Or(info.FilesystemType, info.Content); t {
 	case "msdos", "Windows_FAT_32", "DOS_FAT_32", "Windows_FAT_16":
 		return "vfat"
 	case "Linux":

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"picluster/imagebuilder/image"
@@ -105,5 +104,3 @@ func (d *Device) onDisk(disk io.ReaderAt) []Volume {
 	}
 	return all
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

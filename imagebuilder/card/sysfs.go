@@ -1,6 +1,7 @@
 package card
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -91,7 +92,7 @@ func (s sysfs) disk(name string) (*Device, error) {
 		Size:     s.number("sys/block", name, "size") * kernelSector,
 		ReadOnly: s.number("sys/block", name, "ro") == 1,
 		Bus:      s.bus(name, at),
-		Serial:   first(udev["ID_SERIAL_SHORT"], s.read("sys/block", name, "device/serial"), s.read("sys/block", name, "serial"), s.usbSerial(at)),
+		Serial:   cmp.Or(udev["ID_SERIAL_SHORT"], s.read("sys/block", name, "device/serial"), s.read("sys/block", name, "serial"), s.usbSerial(at)),
 		Model:    s.model(name),
 	}
 	sequence, _ := strconv.ParseUint(s.read("sys/block", name, "diskseq"), 10, 64)
@@ -135,7 +136,7 @@ func (s sysfs) volume(dir, dev string, uses *uses) Volume {
 	// A holder that is a device mapper's says in dm/name what it is for people.
 	holders, _ := os.ReadDir(s.path(dir, "holders"))
 	for _, h := range holders {
-		v.Holders = append(v.Holders, first(s.read("sys/class/block", h.Name(), "dm/name"), h.Name()))
+		v.Holders = append(v.Holders, cmp.Or(s.read("sys/class/block", h.Name(), "dm/name"), h.Name()))
 	}
 	return v
 }
@@ -172,7 +173,7 @@ func (s sysfs) model(name string) string {
 		vendor = ""
 	}
 	// loop: the file; mmc: the card's product name.
-	return first(strings.TrimSpace(vendor+" "+model), s.read(append(dir, "name")...), s.read("sys/block", name, "loop/backing_file"))
+	return cmp.Or(strings.TrimSpace(vendor+" "+model), s.read(append(dir, "name")...), s.read("sys/block", name, "loop/backing_file"))
 }
 
 // usbSerial looks in the directories above for the USB device's own number.
@@ -205,13 +206,4 @@ func unescapeUdev(text string) string {
 		b, _ := strconv.ParseUint(e[2:], 16, 8)
 		return string([]byte{byte(b)})
 	})
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

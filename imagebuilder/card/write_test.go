@@ -86,7 +86,7 @@ func TestWrite_everyUsedByteIsTheImages(t *testing.T) {
 	}
 }
 
-// corrupted flips one byte on the card after everything was written.
+// One byte of the card flips after everything was written, before it is read back.
 func TestVerify_catchesOneByteThatFlippedOnTheWay(t *testing.T) {
 	img := openImage(t, "bookworm")
 	d := staleFile(t, img.Size())

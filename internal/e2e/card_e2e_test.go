@@ -185,10 +185,6 @@ func TestWrite_refusesAMountedDisk(t *testing.T) {
 // does not even begin.
 func TestWrite_killedLeavesNoPartitionTable(t *testing.T) {
 	source := lab.Bootable(t, "trixie")
-	info, err := os.Stat(source)
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := lab.Card(t, source, 0) // the card of another cluster, which boots
 	device := attach(t, file)
 	d := newDesk(t)
@@ -214,7 +210,7 @@ func TestWrite_killedLeavesNoPartitionTable(t *testing.T) {
 	}
 	// Writing it again makes it whole; the person need not say anything special.
 	d.write(t, device, "", source)
-	if info.Size() == 0 || !strings.Contains(run(t, "sfdisk", "--dump", device), "start=") {
+	if !strings.Contains(run(t, "sfdisk", "--dump", device), "start=") {
 		t.Error("after writing again there is no partition table")
 	}
 }
