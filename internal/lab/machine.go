@@ -26,6 +26,8 @@ type VM struct {
 	// Online lets the guest reach the world through this machine. Otherwise it
 	// gets an address by DHCP and can connect to nothing.
 	Online bool
+	// Unplugged takes the cable out: no carrier, until PlugIn.
+	Unplugged bool
 	// NoClock starts the guest in 1970, like a Pi, which has no clock of its own.
 	// Otherwise it knows the time.
 	NoClock bool
@@ -108,6 +110,11 @@ func (m *Machine) start() error {
 		return err
 	}
 	m.running = q
+	if m.vm.Unplugged {
+		if err := q.command("set_link", map[string]any{"name": "net", "up": false}); err != nil {
+			return err
+		}
+	}
 	m.wait.Go(func() { m.supervise(q) })
 	return nil
 }
@@ -155,6 +162,32 @@ func (m *Machine) PowerCut() {
 	m.awaitOff(10 * time.Second)
 }
 
+// PlugIn puts the cable in.
+func (m *Machine) PlugIn() {
+	m.t.Helper()
+	m.tell("set_link", map[string]any{"name": "net", "up": true})
+}
+
+// SlowDown bounds the writes to the card, a second, so that what takes no time in
+// an emulator can be met in the middle. Zero lifts the bound, as does a reboot.
+func (m *Machine) SlowDown(writes int) {
+	m.t.Helper()
+	m.tell("block_set_io_throttle", map[string]any{
+		"device": "card", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": writes})
+}
+
+func (m *Machine) tell(command string, arguments map[string]any) {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running == nil {
+		m.t.Fatalf("%s: the machine is off", command)
+	}
+	if err := m.running.command(command, arguments); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 // PowerOff presses the power button and waits until the guest has shut down.
 func (m *Machine) PowerOff(timeout time.Duration) {
 	m.t.Helper()
@@ -164,7 +197,7 @@ func (m *Machine) PowerOff(timeout time.Duration) {
 	if q == nil {
 		m.t.Fatal("power off: the machine is off")
 	}
-	if err := q.command("system_powerdown"); err != nil {
+	if err := q.command("system_powerdown", map[string]any{}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.awaitOff(timeout)

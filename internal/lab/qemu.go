@@ -70,7 +70,7 @@ func startQEMU(ctx context.Context, vm VM, boot bootFiles, console string, forwa
 		return nil, fmt.Errorf("start emulator: %w", err)
 	}
 	// QMP executes nothing before this.
-	if err := q.command("qmp_capabilities"); err != nil {
+	if err := q.command("qmp_capabilities", map[string]any{}); err != nil {
 		q.kill()
 		return nil, err
 	}
@@ -95,8 +95,13 @@ func (q *qemu) watch(events io.Reader) {
 	q.err = q.cmd.Wait()
 }
 
-func (q *qemu) command(name string) error {
-	if _, err := fmt.Fprintf(q.stdin, `{"execute":%q}`+"\n", name); err != nil {
+// command sends a command of QMP; its answer is not waited for.
+func (q *qemu) command(name string, arguments map[string]any) error {
+	line, err := json.Marshal(map[string]any{"execute": name, "arguments": arguments})
+	if err == nil {
+		_, err = q.stdin.Write(append(line, '\n'))
+	}
+	if err != nil {
 		return fmt.Errorf("send %s to emulator: %w: %s", name, err, q.stderr)
 	}
 	return nil

@@ -1,6 +1,9 @@
 package step
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Kind says what an Event is about.
 type Kind string
@@ -55,7 +58,7 @@ type Summary struct {
 	Since       time.Time // when this step was first found not right, also in an earlier run; for a step that is right, when that was seen
 	Time        time.Time // of the last event
 	Boot        string    // of the last event: another boot's run is not running any more
-	Warnings    []Event   // optional steps that failed in the latest run
+	Warnings    []Event   // optional steps whose latest try failed, the latest try last
 
 	open map[[2]string]time.Time // steps not right yet, and since when
 }
@@ -71,9 +74,6 @@ func Summarize(events []Event) Summary {
 
 // Add brings the summary up to date with one more event.
 func (s *Summary) Add(e Event) {
-	if e.N == 1 {
-		s.Warnings = nil // a run always begins at the first step
-	}
 	if s.open == nil {
 		s.open = map[[2]string]time.Time{}
 	}
@@ -89,7 +89,9 @@ func (s *Summary) Add(e Event) {
 	case Unchanged, Done:
 		delete(s.open, step)
 		s.Since = e.Time
+		s.forgive(step)
 	case Warned:
+		s.forgive(step)
 		s.Warnings = append(s.Warnings, e)
 	case Waiting:
 		s.State = WaitingFor
@@ -101,4 +103,9 @@ func (s *Summary) Add(e Event) {
 	if e.N == e.Of && (e.Kind == Unchanged || e.Kind == Done || e.Kind == Warned) {
 		s.State = Finished
 	}
+}
+
+// forgive takes a step off the warnings.
+func (s *Summary) forgive(step [2]string) {
+	s.Warnings = slices.DeleteFunc(s.Warnings, func(w Event) bool { return [2]string{w.Stage, w.Step} == step })
 }

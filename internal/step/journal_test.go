@@ -197,7 +197,10 @@ func TestSummary_saysWhereSinceWhenAndWhy(t *testing.T) {
 		{"finished", []ev{{a, step.Unchanged, ""}, {b, step.Unchanged, ""}, {c, step.Done, ""}}, "finished soup/salt 3/3 3 "},
 		{"finished with a warning", []ev{{a, step.Unchanged, ""}, {b, step.Warned, "dry"}, {c, step.Warned, "sold out"}},
 			"finished soup/salt 3/3 3 sold out soup/water soup/salt"},
-		{"the next run clears warnings", []ev{{b, step.Warned, "dry"}, {a, step.Unchanged, ""}, {b, step.Done, ""}}, "running soup/water 2/3 3 "},
+		{"a warning stays until its step is right", []ev{{b, step.Warned, "dry"}, {c, step.Warned, "sold out"}, {a, step.Unchanged, ""}, {b, step.Applying, "dry"}},
+			"running soup/water 2/3 1 dry soup/water soup/salt"},
+		{"and is there once", []ev{{b, step.Warned, "dry"}, {c, step.Warned, "sold out"}, {b, step.Warned, "still dry"}, {c, step.Done, ""}},
+			"finished soup/salt 3/3 4  soup/water"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var s step.Summary
