@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -56,7 +57,7 @@ func TestTree_isWhatEmbedKeeps(t *testing.T) {
 // start.sh runs under the shell of five Debian releases, as PID 1's child,
 // where a syntax error would cost the whole first boot.
 func TestStartScript_isPlainShell(t *testing.T) {
-	script := "boot/picluster/start.sh"
+	const script = "boot/picluster/start.sh"
 	if out, err := exec.Command("dash", "-n", script).CombinedOutput(); err != nil {
 		t.Errorf("dash -n: %v\n%s", err, out)
 	}
@@ -69,23 +70,34 @@ func TestStartScript_isPlainShell(t *testing.T) {
 	}
 }
 
-// An agent that does not start leaves a word for the person who pulls the card.
-func TestStartScript_saysWhenTheAgentDoesNotRun(t *testing.T) {
+// Whoever pulls the card finds why, also if the agent was not able to say so, and
+// never what an earlier boot has left.
+func TestStartScript_leavesAWordOfThisBoot(t *testing.T) {
+	machine, err := exec.Command("uname", "-m").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	noRun := "Why: the program picluster/firstboot has exit code %s. It does not run on this Pi (" + strings.TrimSpace(string(machine)) + ")."
 	for name, tc := range map[string]struct {
-		agent  []byte
-		status bool
+		agent string
+		line  string // that STATUS.txt has; "" if there is no STATUS.txt
 	}{
-		"of another architecture": {[]byte("\x7fELF\x02\x01\x01 for some other machine"), true},
-		"missing":                 {nil, true},
-		"failing by itself":       {[]byte("#!/bin/sh\nexit 1\n"), false}, // the agent writes its own status
+		"of another architecture": {"\x7fELF\x02\x01\x01 for some other machine", strings.Replace(noRun, "%s", "126", 1)},
+		"missing":                 {"", strings.Replace(noRun, "%s", "127", 1)},
+		"killed":                  {"#!/bin/sh\nkill -9 $$\n", "Why: the program picluster/firstboot has exit code 137. It ended without a word."},
+		"failing, and says so":    {"#!/bin/sh\necho mine >$3/STATUS.txt\nexit 1\n", "mine"},
+		"working":                 {"#!/bin/sh\n[ ! -e $3/STATUS.txt ]\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			boot := t.TempDir()
 			if err := os.Mkdir(filepath.Join(boot, "picluster"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if tc.agent != nil {
-				if err := os.WriteFile(filepath.Join(boot, "picluster/firstboot"), tc.agent, 0o755); err != nil {
+			if err := os.WriteFile(filepath.Join(boot, "STATUS.txt"), []byte("of an earlier boot"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if tc.agent != "" {
+				if err := os.WriteFile(filepath.Join(boot, "picluster/firstboot"), []byte(tc.agent), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -93,9 +105,9 @@ func TestStartScript_saysWhenTheAgentDoesNotRun(t *testing.T) {
 			if err != nil {
 				t.Fatalf("start.sh fails: %v\n%s", err, out)
 			}
-			_, err = os.Stat(filepath.Join(boot, "STATUS.txt"))
-			if wrote := err == nil; wrote != tc.status {
-				t.Errorf("STATUS.txt written: %v, want %v\n%s", wrote, tc.status, out)
+			status, err := os.ReadFile(filepath.Join(boot, "STATUS.txt"))
+			if (err == nil) != (tc.line != "") || !strings.Contains(string(status), tc.line) {
+				t.Errorf("STATUS.txt is %q, %v; want %q\n%s", status, err, tc.line, out)
 			}
 		})
 	}

@@ -70,7 +70,7 @@ func (d *desk) write(t *testing.T, device, confirm, image string, flags ...strin
 }
 
 // planned are the files that a card of trixie differs by.
-var planned = []string{"NODE.txt", "cmdline.txt", "picluster/firstboot", "picluster/node.json", "picluster/start.sh", "ssh"}
+var planned = []string{"NODE.txt", "STATUS.txt", "cmdline.txt", "picluster/firstboot", "picluster/node.json", "picluster/start.sh", "ssh"}
 
 // A card from the vendor's compressed form, onto a card that was used before:
 // each file of both partitions is the source's but for the planned ones.

@@ -8,19 +8,24 @@ boot=$1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 
+# Gone, so that what is there afterwards is of this boot, and so that the agent
+# finds room for its own on a partition that somebody has filled up.
+rm -f "$boot/STATUS.txt"
+
 "$boot/picluster/firstboot" early --boot "$boot"
 code=$?
 
-# 126 and 127: the shell was not able to start the agent at all, so nobody but
-# this script can tell. (CRLF: the file is read in Notepad.)
-case $code in
-126 | 127)
-	machine=$(uname -m)
+# An agent that could not be started, or was killed, has not been able to say so.
+# (CRLF: the file is read in Notepad.)
+if [ "$code" -ne 0 ] && ! [ -s "$boot/STATUS.txt" ]; then
+	case $code in
+	126 | 127) why="It does not run on this Pi ($(uname -m))." ;;
+	*) why="It ended without a word." ;;
+	esac
 	printf '%s\r\n' \
-		'This card was NOT configured.' \
-		"The program picluster/firstboot does not run on this Pi ($machine), exit code $code." \
-		'Write the card again with imagebuilder, from an image that fits the board.' \
+		'This Pi was NOT configured.' \
+		"Why: the program picluster/firstboot has exit code $code. $why" \
+		'What to do: write the card again with imagebuilder, from an image that fits the board.' \
 		>"$boot/STATUS.txt"
-	;;
-esac
+fi
 sync
