@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"picluster/internal/host"
@@ -96,12 +97,21 @@ func (m *Machine) Fake(name, script string) {
 	text := fmt.Sprintf(fake, m.path("calls"), host.Cmd{Args: []string{name}}, script)
 	tmp := m.path("new")
 	// Renamed into place: one that runs cannot be written to.
-	if err := os.WriteFile(tmp, []byte(text), 0o755); err != nil {
+	if err := writeProgram(tmp, text); err != nil {
 		m.t.Fatal(err)
 	}
 	if err := os.Rename(tmp, filepath.Join(m.Commands, name)); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// writeProgram writes a file that is going to be run. A child that another goroutine
+// starts meanwhile would have it open for writing too, for a moment, and "text file
+// busy" would be the answer to whoever runs it (golang.org/issue/22315).
+func writeProgram(path, text string) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, []byte(text), 0o755)
 }
 
 // Real gives the machine programs of the test's own machine, for which no fake is
