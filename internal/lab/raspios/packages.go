@@ -31,7 +31,7 @@ var onlyIn = map[string]string{
 // unpack fills the root tree. mmdebstrap's variant "extract" runs no program of
 // the packages, so no emulator is needed.
 func (s *system) unpack(ctx context.Context) error {
-	sources, err := sources(ctx, s.layout.Release)
+	sources, err := Sources(ctx, s.layout.Release)
 	if err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func (s *system) unpack(ctx context.Context) error {
 	return tool.Run(ctx, append(args, sources...)...)
 }
 
-// sources are the release's apt sources at the mirrors that this machine's own
+// Sources are the release's apt sources at the mirrors that this machine's own
 // apt is set up with.
-func sources(ctx context.Context, release string) ([]string, error) {
+func Sources(ctx context.Context, release string) ([]string, error) {
 	osRelease, err := os.ReadFile("/etc/os-release")
 	if err != nil {
 		return nil, fmt.Errorf("find mirror: %w", err)
