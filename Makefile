@@ -27,7 +27,7 @@ test: setup build ## everything that runs natively and fast
 	$(GO) test -timeout 20m ./...
 
 bench: build ## measure what people wait for
-	$(GO) test -run '^$$' -bench . -benchtime 3x ./imagebuilder/...
+	$(GO) test -run '^$$' -bench . -benchtime 3x ./imagebuilder/... ./firstboot
 
 demo: setup build ## three cards of a demo cluster, written to files
 	$(GO) run ./internal/lab/demo

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"picluster/firstboot/report"
 	"picluster/firstboot/steps"
 	"picluster/internal/cli"
 	"picluster/internal/host"
@@ -20,8 +20,8 @@ import (
 	"picluster/internal/step"
 )
 
-// earlyTime bounds the whole of it. An original Pi Zero needs a minute or two to
-// compile a locale; everything else takes seconds.
+// earlyTime bounds the whole of it, which takes seconds. A card that is about to
+// die may take a minute for a write.
 const earlyTime = 8 * time.Minute
 
 func earlyCommand() cli.Command {
@@ -43,20 +43,15 @@ func earlyCommand() cli.Command {
 					"start.sh on the boot partition calls this command"))
 			}
 			h := host.Local{Root: filepath.Clean(root), Chroot: filepath.Clean(root) != "/", Log: env.Log}
-			return early{host: h, boot: boot, log: env.Log, console: env.Stderr}.run(ctx)
+			return early{agent{host: h, boot: boot, log: env.Log, console: env.Stderr}}.run(ctx)
 		},
 	}
 }
 
-// early is one run of the command.
-type early struct {
-	host    host.Local
-	boot    string // mount point of the FAT, as the host sees it
-	log     *slog.Logger
-	console io.Writer // what a person at a screen sees
-}
+var directory = host.File{Mode: fs.ModeDir}
 
-func (e early) isMachine() bool { return e.host.Root == "" || e.host.Root == "/" }
+// early is one run of the command.
+type early struct{ agent }
 
 // run always comes back, and leaves STATUS.txt and a root file system that init
 // can take over as it would have found it.
@@ -65,7 +60,7 @@ func (e early) run(ctx context.Context) (err error) {
 	defer cancel()
 	if e.isMachine() {
 		if _, err := e.host.Run(ctx, host.Cmd{Args: []string{"mount", "-o", "remount,rw", "/"}}); err != nil {
-			return e.report(nil, nil, fmt.Errorf("make / writable: %w", err))
+			return e.report(nil, step.Summary{}, fmt.Errorf("make / writable: %w", err))
 		}
 		defer e.readOnly()
 	}
@@ -75,12 +70,12 @@ func (e early) run(ctx context.Context) (err error) {
 // guarded turns a panic into an error like others: PID 1 waits for us.
 func (e early) guarded(ctx context.Context) (err error) {
 	var c *node.Config
-	var warnings []step.Event
+	var seen step.Summary
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("crashed: %v", p)
 		}
-		err = e.report(c, warnings, err)
+		err = e.report(c, seen, err)
 	}()
 	if c, err = e.config(ctx); err != nil {
 		return err
@@ -89,8 +84,7 @@ func (e early) guarded(ctx context.Context) (err error) {
 		e.setClock(c.Build.Time)
 	}
 	fmt.Fprintf(e.console, "picluster: configuring this Pi as %s\n", c.Name)
-	warnings, err = e.configure(ctx, c)
-	return err
+	return e.configure(ctx, c, &seen)
 }
 
 // config reads node.json from the card or, once it is erased there, from where an
@@ -122,15 +116,15 @@ func (e early) setClock(atLeast time.Time) {
 	}
 }
 
-// configure runs the steps and returns the warnings of those that are optional.
-func (e early) configure(ctx context.Context, c *node.Config) (warnings []step.Event, err error) {
+// configure runs the steps; seen sees what happens.
+func (e early) configure(ctx context.Context, c *node.Config, seen *step.Summary) error {
 	stages, err := steps.Early(c, steps.Env{Boot: e.boot})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r := &step.Recorder{Log: e.log, Boot: e.bootID(ctx), Observers: []step.Observer{func(ev step.Event) {
-		if ev.Kind == step.Warned {
-			warnings = append(warnings, ev)
+	r := &step.Recorder{Log: e.log, Boot: e.bootID(ctx), Observers: []step.Observer{seen.Add, func(ev step.Event) {
+		if ev.Kind == step.Applying {
+			fmt.Fprintf(e.console, "picluster: %s\n", report.Make(report.Facts{Config: c, Summary: *seen, Now: ev.Time}).Line())
 		}
 	}}}
 	if r.Journal, err = e.journal(ctx); err != nil {
@@ -138,23 +132,26 @@ func (e early) configure(ctx context.Context, c *node.Config) (warnings []step.E
 	} else {
 		defer r.Journal.Close()
 	}
-	err = step.Run[host.Host](ctx, e.host, stages, r)
-	return warnings, err
+	return step.Run[host.Host](ctx, e.host, stages, r)
 }
 
-func (e early) bootID(ctx context.Context) string {
-	id, err := e.host.ReadFile(ctx, "/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "" // a root file system that is not running
+// report writes STATUS.txt and returns err, with what could not be written. c is
+// nil if it was not even possible to read it.
+func (e early) report(c *node.Config, seen step.Summary, err error) error {
+	facts := report.Facts{Config: c, Summary: seen, Now: time.Now()}
+	if seen.State != step.Stopped {
+		facts.Error = err
 	}
-	return string(id[:max(0, len(id)-1)])
-}
-
-func (e early) journal(ctx context.Context) (*step.Journal, error) {
-	if err := e.host.Write(ctx, path.Dir(steps.JournalPath), directory); err != nil {
-		return nil, err
+	// The run's own context may be what ended it.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if writeErr := report.WriteStatus(ctx, e.host, e.boot, report.Make(facts)); writeErr != nil {
+		err = errors.Join(err, writeErr)
 	}
-	return step.OpenJournal(filepath.Join(e.host.Root, steps.JournalPath))
+	if err == nil {
+		fmt.Fprintf(e.console, "picluster: this Pi is configured as %s\n", c.Name)
+	}
+	return err
 }
 
 // readOnly gives / back as init expects it, so that it can be checked before it

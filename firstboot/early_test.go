@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func card(t *testing.T, document string) early {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	return early{host: host.Local{Root: root, Commands: commands, Log: log}, boot: bootDir, log: log, console: new(bytes.Buffer)}
+	return early{agent{host: host.Local{Root: root, Commands: commands, Log: log}, boot: bootDir, log: log, console: new(bytes.Buffer)}}
 }
 
 func marshal(t *testing.T, c *node.Config) string {
@@ -96,15 +97,20 @@ func (e early) status(t *testing.T) string {
 	if strings.Contains(text, "planted") {
 		t.Errorf("STATUS.txt shows a secret: %q", text)
 	}
-	return strings.ReplaceAll(text, "\r\n", "\n")
+	return since.ReplaceAllString(strings.ReplaceAll(text, "\r\n", "\n"), "")
 }
+
+// since is a line with the time of day.
+var since = regexp.MustCompile(`(?m)^Since: .*\n`)
 
 func TestEarly_configuresAndSaysSo(t *testing.T) {
 	e := card(t, marshal(t, plainPi()))
 	if err := e.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want := "This Pi is configured: it is node1 of the cluster home.\nLog in with: ssh pi@node1.local\n"
+	want := "This Pi is becoming node1 of the cluster home.\n" +
+		"Now: its name, user and keys are set up; the rest follows\n" +
+		"Log in with: ssh pi@node1.local\nWatch it: http://node1.local:7390/\nWhat to do: wait. It goes on by itself.\n"
 	if got := e.status(t); got != want {
 		t.Errorf("STATUS.txt is %q, want %q", got, want)
 	}
@@ -173,8 +179,7 @@ func TestEarly_saysWhatIsWrong(t *testing.T) {
 			"What to do: write the card again with imagebuilder.\n"},
 		"a step that fails": {marshal(t, other), "This Pi was configured in part only. It should be node1 of the cluster home.\n" +
 			"What failed: install/release\nWhy: the card was prepared for bookworm, but its system is trixie\n" +
-			"What to do: switch the Pi off and on, it tries again. If this text is the same\n" +
-			"afterwards, write the card again with imagebuilder.\n"},
+			"What to do: this card's two partitions are of different images: write the card\nagain with imagebuilder.\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := card(t, tc.document)
@@ -199,7 +204,7 @@ func TestEarly_saysWhatWasLeftOut(t *testing.T) {
 	if err := e.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.status(t); !strings.Contains(got, "\nLeft out: system/timezone: check: find timezone Mars/Olympus_Mons: this system does not know it\n") {
+	if got := e.status(t); !strings.Contains(got, "\nLeft out: system/timezone: check: find timezone Mars/Olympus_Mons: this system\ndoes not know it\n") {
 		t.Errorf("STATUS.txt is\n%s", got)
 	}
 }
@@ -218,7 +223,7 @@ func TestEarly_survivesItsOwnMistakes(t *testing.T) {
 	if err := e.run(t.Context()); err == nil || !strings.Contains(err.Error(), "crashed: index out of range") {
 		t.Errorf("got error %v", err)
 	}
-	if got := e.status(t); !strings.Contains(got, "What failed: crashed\nWhy: index out of range\n") {
+	if got := e.status(t); !strings.Contains(got, "What failed: identity/hosts file\nWhy: crashed: index out of range\nWhat to do: switch the Pi off and on, it tries again.") {
 		t.Errorf("STATUS.txt is\n%s", got)
 	}
 	e.host.Fault = nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"picluster/internal/bootfiles"
@@ -58,8 +59,13 @@ func (s WirelessEnabled) edited() edited {
 	return edited{path: "/var/lib/NetworkManager/NetworkManager.state", edit: s.edit, mode: 0o600}
 }
 
+// edit leaves a file alone that says so anywhere: NetworkManager writes it anew, in
+// an order of its own.
 func (s WirelessEnabled) edit(text string) (string, error) {
 	const on = "WirelessEnabled=true\n"
+	if slices.Contains(strings.SplitAfter(text, "\n"), on) {
+		return text, nil
+	}
 	var out strings.Builder
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "WirelessEnabled=") {

@@ -4,8 +4,9 @@
 // Early is the part that runs before systemd: no services, no network, no clock,
 // only files. So its steps write files and links where installers would call
 // systemctl, usermod and nmcli, each of which wants a running system or leaves
-// several files half changed after a power cut. The four programs that it does
-// start (mv, shred, localedef, locale-gen) need nothing but the root file system.
+// several files half changed after a power cut. The two programs that it does
+// start (mv, shred) need nothing but the root file system. What needs more, or takes
+// longer, is in run.go.
 //
 // The package does not mount, does not reboot and writes no STATUS.txt; the
 // command that runs the steps does.
@@ -41,10 +42,23 @@ const (
 	AgentPath   = "/usr/local/sbin/firstboot"
 	ConfigPath  = "/etc/picluster/node.json"
 	JournalPath = "/var/lib/picluster/journal.jsonl"
+	SealPath    = "/var/lib/picluster/sealed" // is there once Run is done for good
 
+	runUnit     = "/etc/systemd/system/picluster-firstboot.service" // of the overlay
 	agentOnFAT  = "picluster/firstboot"
 	configOnFAT = "picluster/node.json"
 )
+
+// BootDir is where the FAT partition is mounted: since bookworm in /boot/firmware.
+// There /boot has a config.txt too, a decoy, so the order matters.
+func BootDir(ctx context.Context, h host.Host) (string, error) {
+	for _, dir := range []string{"/boot/firmware", "/boot"} {
+		if there, err := exists(ctx, h, dir+"/config.txt"); err != nil || there {
+			return dir, err
+		}
+	}
+	return "", errors.New("find boot partition: neither /boot/firmware nor /boot has a config.txt")
+}
 
 // ConfigOnFAT is where node.json is before it is installed.
 func (e Env) ConfigOnFAT() string { return path.Join(e.Boot, configOnFAT) }
@@ -57,16 +71,16 @@ func Early(c *node.Config, e Env) ([]Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	network, err := networkSteps(c)
+	connections, err := networkSteps(c)
 	if err != nil {
 		return nil, err
 	}
 	return []Stage{
 		{Name: "install", Steps: installSteps(c, e, installed)},
 		{Name: "identity", Steps: identitySteps(c)},
-		{Name: "network", Steps: network},
+		{Name: "profiles", Steps: connections},
 		{Name: "system", Steps: systemSteps(c)},
-		{Name: "vendor", Steps: vendorSteps()},
+		{Name: "vendor", Steps: vendorSteps(c)},
 		{Name: "boot", Steps: []Step{
 			Erased{What: "vendor's secrets", Paths: []string{path.Join(e.Boot, "wpa_supplicant.conf"), path.Join(e.Boot, "userconf.txt")}},
 			KernelCommandLine{Path: path.Join(e.Boot, "cmdline.txt"), Country: c.Network.Country},
@@ -83,7 +97,8 @@ func installSteps(c *node.Config, e Env, installed []byte) []Step {
 		// Not before the step above has it on the disk.
 		Erased{What: "node.json on the card", Paths: []string{e.ConfigOnFAT()}},
 	}
-	return append(steps, overlaySteps()...)
+	steps = append(steps, overlaySteps()...)
+	return append(steps, Links{What: "agent at boot", Target: runUnit, Paths: []string{"/etc/systemd/system/multi-user.target.wants/" + path.Base(runUnit)}})
 }
 
 // wrongRelease guards against a card whose two partitions are not of one image:

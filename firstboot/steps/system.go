@@ -20,7 +20,6 @@ func systemSteps(c *node.Config) []Step {
 	steps := []Step{
 		// Not worth losing a node for, each of them.
 		step.Optional[host.Host](Timezone{s.Timezone}),
-		step.Optional[host.Host](LocaleData{s.Locale}),
 		step.Optional[host.Host](Variable{What: "locale", Path: localeFile(c.Build.Release), Key: "LANG", Value: s.Locale}),
 		step.Optional[host.Host](Variable{What: "keymap", Path: "/etc/default/keyboard", Key: "XKBLAYOUT", Value: s.Keymap}),
 		NoAccessTimes{},
@@ -30,7 +29,9 @@ func systemSteps(c *node.Config) []Step {
 		modules = append(modules, "overlay", "br_netfilter")
 	}
 	if c.Storage != nil {
-		modules = append(modules, "loop", "fuse")
+		// The last three are for bricks on thin volumes. A kernel that lacks one is no
+		// failure to systemd.
+		modules = append(modules, "loop", "fuse", "dm_thin_pool", "dm_mirror", "dm_snapshot")
 	}
 	if modules != nil {
 		steps = append(steps, Text{What: "kernel modules", Path: "/etc/modules-load.d/picluster.conf", Content: strings.Join(modules, "\n") + "\n"})
@@ -133,9 +134,14 @@ func localeFile(release string) string {
 	return "/etc/locale.conf"
 }
 
+// localeSteps are of Run: compiling takes half a minute on a Pi 3, and until then
+// programs speak plain English.
+func localeSteps(c *node.Config) []Step {
+	return []Step{step.Optional[host.Host](LocaleData{c.System.Locale})}
+}
+
 // LocaleData wants the locale compiled. The C library has C, POSIX and, in
-// Debian, C.UTF-8 by itself; others come out of locale-gen, which needs no
-// network but half a minute of a Pi 3.
+// Debian, C.UTF-8 by itself; others come out of locale-gen, which needs no network.
 type LocaleData struct{ Locale string }
 
 func (s LocaleData) Name() string { return "locale's data" }

@@ -87,6 +87,9 @@ var roots struct {
 }
 
 func TestMain(m *testing.M) {
+	if status, done := inOwnMounts(); done {
+		os.Exit(status)
+	}
 	code := m.Run()
 	for _, dir := range roots.dir {
 		os.RemoveAll(dir)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"picluster/internal/lab"
+	"picluster/internal/node"
+	"picluster/internal/secret"
 )
 
 // bootTime is generous: the emulator shares the machine with other tests.
@@ -31,16 +33,23 @@ system:
 network:
   country: CH
   wifi: [{ssid: "no such network", passphraseEnv: WIFI}]
+  ntp: [` + lab.GatewayAddr + `]
+storage:
+  device: {loop: {path: /var/gluster.img, size: 1Gi}}
 `
 
-// answers are questions to the running node and what a configured one says.
+// cardSize is more than the image's 1.3 GB, so that there is something to grow.
+const cardSize = 6 << 30
+
+// answers are questions to a node that has just started for the first time.
 var answers = map[string]string{
-	"systemctl --failed --no-legend": "",
-	"hostname":                       "raspberrypi-node0",
-	"sudo hostnamectl --static":      "raspberrypi-node0",
-	"id -un 1000":                    "alice",
-	"pwd":                            "/home/alice",
-	"sudo -n id -u":                  "0",
+	"systemctl --failed --no-legend":       "",
+	"hostname":                             "raspberrypi-node0",
+	"sudo hostnamectl --static":            "raspberrypi-node0",
+	"id -un 1000":                          "alice",
+	"pwd":                                  "/home/alice",
+	"sudo -n id -u":                        "0",
+	"sudo -n -l | grep -c 'NOPASSWD: ALL'": "1",
 	"sudo passwd --status alice | cut -d' ' -f2":                          "L",
 	"sudo pwck -qr && sudo grpck -r && echo ok":                           "ok",
 	"sudo visudo -cqf /etc/sudoers.d/010_picluster && echo ok":            "ok",
@@ -66,49 +75,144 @@ var answers = map[string]string{
 	"cmp /usr/local/sbin/firstboot /boot/firmware/picluster/firstboot && echo same":              "same",
 }
 
+// sealedAnswers are those of a node that is done, also after any power cut.
+var sealedAnswers = map[string]string{
+	"systemctl --failed --no-legend": "",
+	"systemctl is-enabled picluster-firstboot picluster-swap picluster-storage | xargs":                                         "enabled enabled enabled",
+	"timedatectl show -p NTPSynchronized --value":                                                                               "yes",
+	"lsblk -bno SIZE /dev/vda2 | awk '{ print ($1 > 5.3e9) }'":                                                                  "1",
+	"findmnt -bno SIZE / | awk '{ print ($1 > 5e9) }'":                                                                          "1",
+	"sudo swapon --noheadings --show=NAME,PRIO | xargs":                                                                         "/dev/zram0 100",
+	"sudo losetup -j /var/gluster.img | wc -l":                                                                                  "1",
+	"test $(readlink -f /dev/picluster/storage) = $(sudo losetup -nO NAME -j /var/gluster.img) && echo same":                    "same",
+	"sudo stat -c '%s %a' /var/gluster.img":                                                                                     "1073741824 600",
+	"test $(sudo stat -c %b /var/gluster.img) -ge 2097152 && echo allocated":                                                    "allocated",
+	"for m in overlay br_netfilter dm_thin_pool dm_mirror dm_snapshot fuse loop; do test -d /sys/module/$m || echo no $m; done": "",
+	"grep -cw memory /sys/fs/cgroup/cgroup.controllers":                                                                         "1",
+	"ls /boot/firmware | grep -xE 'STATUS.txt|firstboot.log|NODE.txt' | xargs":                                                  "firstboot.log NODE.txt STATUS.txt",
+	"sudo firstboot plan":             "Nothing to do: this Pi is as node.json wants it.",
+	"sudo firstboot status | head -1": "This Pi is configured: it is raspberrypi-node0 of the cluster home.",
+}
+
+// written is a card that imagebuilder has written for a cluster's first node.
+type written struct {
+	card    string
+	secrets []string // that it has before its first boot
+	login   lab.Login
+}
+
+// write makes the cluster's secrets and a card. The agent has not run yet, so all
+// of them are on it.
+func writeCard(t *testing.T, release, document string) written {
+	t.Helper()
+	d := newDesk(t)
+	t.Setenv("WIFI", "planted-passphrase")
+	if err := os.WriteFile(filepath.Join(d.dir, "cluster.yaml"), []byte(document), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// The desk's own cluster has another name.
+	if err := os.RemoveAll(filepath.Join(d.dir, "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := d.run(t, "", "init"); code != 0 {
+		t.Fatalf("init: %s", stderr)
+	}
+	card := filepath.Join(d.dir, "card.img")
+	if stdout, stderr, code := d.run(t, "", "write", card, "--yes", "--image", lab.Bootable(t, release)); code != 0 {
+		t.Fatalf("write: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	secrets := secretsOf(t, card)
+	if found := secretsOn(extract(t, card).boot, secrets); len(found) != len(secrets) {
+		t.Fatalf("before its first boot the card has only %q", found)
+	}
+	if err := os.Truncate(card, cardSize); err != nil {
+		t.Fatal(err)
+	}
+	return written{card, secrets, lab.Login{User: "alice", Key: filepath.Join(d.dir, "secrets/operator/id_ed25519"),
+		KnownHosts: filepath.Join(d.dir, "secrets/known_hosts"), Host: "raspberrypi-node0"}}
+}
+
 // A card boots once and is the node: no reboot, no dialog, no key that was not
 // made on the desk. What it is asked is answered by its own programs.
 func TestFirstBoot_makesTheNode(t *testing.T) {
 	for _, release := range []string{"trixie", "bookworm"} {
 		t.Run(release, func(t *testing.T) {
-			d := newDesk(t)
-			t.Setenv("WIFI", "planted-passphrase")
-			if err := os.WriteFile(filepath.Join(d.dir, "cluster.yaml"), []byte(cluster), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			// The desk's own cluster has another name.
-			if err := os.RemoveAll(filepath.Join(d.dir, "secrets")); err != nil {
-				t.Fatal(err)
-			}
-			if _, stderr, code := d.run(t, "", "init"); code != 0 {
-				t.Fatalf("init: %s", stderr)
-			}
-			card := filepath.Join(d.dir, "card.img")
-			if stdout, stderr, code := d.run(t, "", "write", card, "--yes", "--image", lab.Bootable(t, release)); code != 0 {
-				t.Fatalf("write: exit code %d\n%s%s", code, stdout, stderr)
-			}
-			if found := secretsOn(extract(t, card).boot); len(found) != len(secrets) {
-				t.Fatalf("before its first boot the card has only %q", found)
-			}
+			lab.ServeTime(t)
+			w := writeCard(t, release, cluster)
 			start := time.Now()
-			m := lab.Boot(t, lab.VM{Image: card, NoClock: true})
-			login := lab.Login{User: "alice", Key: filepath.Join(d.dir, "secrets/operator/id_ed25519"),
-				KnownHosts: filepath.Join(d.dir, "secrets/known_hosts"), Host: "raspberrypi-node0"}
+			since := func() time.Duration { return time.Since(start).Round(100 * time.Millisecond) }
+			m := lab.Boot(t, lab.VM{Image: w.card, NoClock: true, Online: true})
+			m.Expect(`picluster: configuring this Pi as raspberrypi-node0`, bootTime)
+			began := since()
 			m.Expect(`picluster: this Pi is configured as raspberrypi-node0`, bootTime)
-			t.Logf("configured %s after power-on", time.Since(start).Round(time.Second))
-			m.AwaitSSH(login, bootTime)
-			t.Logf("ssh %s after power-on", time.Since(start).Round(time.Second))
+			t.Logf("configured %s after power-on, which took %s", since(), since()-began)
+			m.AwaitSSH(w.login, bootTime)
+			t.Logf("ssh %s after power-on", since())
+			ask(t, m, w.login, "systemctl is-system-running --wait", "running")
+			for question, answer := range answers {
+				ask(t, m, w.login, question, answer)
+			}
+			awaitSeal(t, m, w.login)
+			t.Logf("sealed at most %s after power-on", since())
+			for question, answer := range sealedAnswers {
+				ask(t, m, w.login, question, answer)
+			}
+			t.Logf("resident memory of the agent: %s", tell(t, m, w.login, "sudo grep -E '^Vm(HWM|RSS)' /proc/$(systemctl show -p MainPID --value picluster-firstboot)/status | xargs"))
+			secondRunChangesNothing(t, m, w.login)
 			if m.Reboots() != 0 {
 				t.Errorf("the Pi rebooted %d times", m.Reboots())
 			}
-			ask(t, m, login, "systemctl is-system-running --wait", "running")
-			for question, answer := range answers {
-				ask(t, m, login, question, answer)
+
+			// What was made stays.
+			tell(t, m, w.login, "sudo systemctl reboot")
+			m.Expect(`Run /init as init process`, bootTime)
+			m.AwaitSSH(w.login, bootTime)
+			ask(t, m, w.login, "systemctl is-system-running --wait", "running")
+			tell(t, m, w.login, "for i in $(seq 60); do timedatectl | grep -q 'synchronized: yes' && exit; sleep 1; done")
+			for question, answer := range sealedAnswers {
+				ask(t, m, w.login, question, answer)
 			}
+			ask(t, m, w.login, "systemctl is-active picluster-firstboot", "inactive")
 			m.PowerOff(3 * time.Minute)
-			leavesNoSecret(t, card)
+			leavesNoSecret(t, w)
 		})
 	}
+}
+
+// secondRunChangesNothing runs all steps once more, and plans before: neither
+// touches a file of the configured system.
+func secondRunChangesNothing(t *testing.T, m *lab.Machine, login lab.Login) {
+	t.Helper()
+	const digests = "sudo find /etc /usr/local /boot/firmware /home -xdev -type f ! -name STATUS.txt ! -name firstboot.log ! -name .bash_history " +
+		"-printf '%p %m %u %g %T@ ' -exec sha256sum {} ';' | sort | sha256sum"
+	before := tell(t, m, login, digests)
+	ask(t, m, login, "sudo firstboot plan", "Nothing to do: this Pi is as node.json wants it.")
+	ask(t, m, login, digests, before)
+	// The service still shows its page, and leaves the journal to others.
+	ask(t, m, login, "sudo firstboot reapply | grep -v seal/seal", "Nothing to do: this Pi is as node.json wants it.")
+	ask(t, m, login, digests, before)
+	ask(t, m, login, "test -e /var/lib/picluster/sealed && echo sealed", "sealed")
+}
+
+// awaitSeal waits for the agent to be done.
+func awaitSeal(t *testing.T, m *lab.Machine, login lab.Login) {
+	t.Helper()
+	const done = "for i in $(seq 600); do test -e /var/lib/picluster/sealed && echo sealed && exit; sleep 0.5; done; sudo tail -3 /var/lib/picluster/journal.jsonl"
+	if got := tell(t, m, login, done); got != "sealed" {
+		t.Fatalf("the node is not done:\n%s", got)
+	}
+}
+
+// tell runs a command on the Pi and returns what it said.
+func tell(t *testing.T, m *lab.Machine, login lab.Login, command string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer cancel()
+	out, err := m.SSH(ctx, login, command)
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return strings.TrimSpace(out)
 }
 
 func ask(t *testing.T, m *lab.Machine, login lab.Login, question, want string) {
@@ -121,13 +225,35 @@ func ask(t *testing.T, m *lab.Machine, login lab.Login, question, want string) {
 	}
 }
 
-// secrets are in node.json and nowhere else on a new card.
-var secrets = []string{"planted-passphrase", "PRIVATE KEY"}
-
-// secretsOn looks at all bytes of a partition.
-func secretsOn(partition string) (found []string) {
+// secretsOf are the secrets in the node.json of a new card, those of several lines
+// line by line.
+func secretsOf(t *testing.T, card string) (found []string) {
+	t.Helper()
+	c, err := node.Parse([]byte(run(t, "mtype", "-i", fatOf(t, card), "::/picluster/node.json")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := []secret.Wire{c.SSH.HostKey, c.Join.Key, c.Join.Service.Key, c.Join.Service.DeviceCAKey}
+	for _, w := range c.Network.WiFi {
+		secrets = append(secrets, w.Key)
+	}
 	for _, s := range secrets {
-		if exec.Command("grep", "-qaF", s, partition).Run() == nil {
+		for line := range strings.Lines(s.Reveal()) {
+			if line = strings.TrimSpace(line); len(line) >= 8 && !strings.HasPrefix(line, "-----") {
+				found = append(found, line)
+			}
+		}
+	}
+	if len(found) < 8 {
+		t.Fatalf("node.json has only %d lines of secrets", len(found))
+	}
+	return found
+}
+
+// secretsOn are those that stand anywhere in the bytes of a partition.
+func secretsOn(partition string, secrets []string) (found []string) {
+	for _, s := range secrets {
+		if exec.Command("grep", "-qaF", "--", s, partition).Run() == nil {
 			found = append(found, s)
 		}
 	}
@@ -136,10 +262,10 @@ func secretsOn(partition string) (found []string) {
 
 // leavesNoSecret looks at the bytes of the FAT partition, free clusters included,
 // and has both file systems checked.
-func leavesNoSecret(t *testing.T, card string) {
+func leavesNoSecret(t *testing.T, w written) {
 	t.Helper()
-	parts := extract(t, card)
-	if found := secretsOn(parts.boot); len(found) > 0 {
+	parts := extract(t, w.card)
+	if found := secretsOn(parts.boot, w.secrets); len(found) > 0 {
 		t.Errorf("the FAT partition still has %q somewhere", found)
 	}
 	if out, err := exec.Command("fsck.vfat", "-n", parts.boot).CombinedOutput(); err != nil {

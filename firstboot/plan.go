@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"picluster/firstboot/steps"
+	"picluster/internal/cli"
+	"picluster/internal/host"
+	"picluster/internal/step"
+)
+
+func planCommand() cli.Command {
+	return cli.Command{
+		Name:     "plan",
+		Summary:  "list what differs from node.json, and change nothing",
+		Examples: []string{"sudo firstboot plan"},
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			if len(args) > 0 {
+				return cli.Exit(cli.Usage, fmt.Errorf("read operands of plan: it takes none, not %q", args[0]))
+			}
+			a, stages, err := allOfThisPi(ctx, env)
+			if err != nil {
+				return err
+			}
+			return a.plan(ctx, env, stages)
+		},
+	}
+}
+
+func (a agent) plan(ctx context.Context, env cli.Env, stages []steps.Stage) error {
+	drifts, err := step.Plan[host.Host](ctx, a.host, stages)
+	for _, d := range drifts {
+		fmt.Fprintln(env.Stdout, d)
+	}
+	if err == nil && len(drifts) == 0 {
+		fmt.Fprintln(env.Stdout, "Nothing to do: this Pi is as node.json wants it.")
+	}
+	return err
+}
+
+func reapplyCommand() cli.Command {
+	return cli.Command{
+		Name:    "reapply",
+		Summary: "make this Pi what node.json wants, from the first step",
+		Details: "For a Pi that somebody has changed by hand, or a step that was left out. What is\n" +
+			"right already is left alone; `firstboot plan` lists the rest beforehand. A password\n" +
+			"or an authorized key that was changed on the Pi is set back too.",
+		Examples: []string{"sudo firstboot plan", "sudo firstboot reapply"},
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			if len(args) > 0 {
+				return cli.Exit(cli.Usage, fmt.Errorf("read operands of reapply: it takes none, not %q", args[0]))
+			}
+			a, stages, err := allOfThisPi(ctx, env)
+			if err != nil {
+				return err
+			}
+			return a.reapply(ctx, env, stages)
+		},
+	}
+}
+
+// reapply takes the seal off first: should the power go meanwhile, the service
+// does the rest at the next boot.
+func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) error {
+	journal, err := a.journal(ctx)
+	if err != nil {
+		return cli.Hint(err, "the service does the same: firstboot status tells how far it is")
+	}
+	defer journal.Close()
+	if err := a.host.Remove(ctx, steps.SealPath); err != nil {
+		return err
+	}
+	changed := 0
+	recorder := &step.Recorder{Journal: journal, Log: a.log, Boot: a.bootID(ctx), Observers: []step.Observer{func(e step.Event) {
+		if e.Kind == step.Applying && e.Stage != sealStage {
+			changed++
+		}
+		if e.Kind != step.Unchanged {
+			fmt.Fprintln(env.Stdout, strings.TrimSpace(fmt.Sprintf("%s %s/%s %s", e.Kind, e.Stage, e.Step, e.Text)))
+		}
+	}}}
+	if err := step.Run[host.Host](ctx, a.host, stages, recorder); err != nil {
+		return cli.Hint(err, "it goes on by itself at the next boot; `sudo firstboot reapply` does so now")
+	}
+	if changed == 0 {
+		fmt.Fprintln(env.Stdout, "Nothing to do: this Pi is as node.json wants it.")
+	} else {
+		fmt.Fprintln(env.Stdout, "Reboot for names, addresses and kernel settings to take effect.")
+	}
+	return nil
+}
+
+const sealStage = "seal"
+
+// allOfThisPi is the machine that the command runs on, and the steps of both parts
+// of the first boot.
+func allOfThisPi(ctx context.Context, env cli.Env) (agent, []steps.Stage, error) {
+	a, c, err := thisPi(ctx, env)
+	if err != nil {
+		return a, nil, err
+	}
+	e := steps.Env{Boot: a.boot}
+	early, err := steps.Early(c, e)
+	return a, slices.Concat(early, steps.Run(c, e)), err
+}

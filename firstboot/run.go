@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"picluster/firstboot/report"
+	"picluster/firstboot/steps"
+	"picluster/internal/cli"
+	"picluster/internal/host"
+	"picluster/internal/node"
+	"picluster/internal/step"
+)
+
+const (
+	firstRetry = 15 * time.Second
+	lastRetry  = 5 * time.Minute
+
+	// pageStays is how long the status page can still be looked at once all is
+	// done: somebody has gone to make coffee.
+	pageStays = time.Hour
+
+	// reportTime bounds the last report of a run: a card that hangs must not keep
+	// the Pi from its reboot.
+	reportTime = 20 * time.Second
+)
+
+func runCommand() cli.Command {
+	return cli.Command{
+		Name:    "run",
+		Summary: "do what is left to do, until this Pi is a node",
+		Details: "Started at each boot by picluster-firstboot.service until all is done. A step that\n" +
+			"fails is tried again, after 15 seconds at first and every five minutes at last.",
+		Examples: []string{"systemctl start picluster-firstboot", "journalctl -fu picluster-firstboot"},
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			if len(args) > 0 {
+				return cli.Exit(cli.Usage, fmt.Errorf("read operands of run: it takes none, not %q", args[0]))
+			}
+			a, c, err := thisPi(ctx, env)
+			if err != nil {
+				return errors.Join(err, a.reportBroken(ctx, err))
+			}
+			console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+			if err == nil {
+				defer console.Close()
+				a.console = console
+			}
+			if !a.log.Enabled(ctx, slog.LevelInfo) {
+				a.log = serviceLog(env.Stderr)
+			}
+			return run{agent: a, config: c, stages: steps.Run(c, steps.Env{Boot: a.boot}),
+				options: report.Options{LEDs: report.LEDDir, Listen: ":" + report.Port}}.untilSealed(ctx)
+		},
+	}
+}
+
+// thisPi is the machine that the command runs on, and its installed node.json.
+func thisPi(ctx context.Context, env cli.Env) (agent, *node.Config, error) {
+	h := host.Local{Log: env.Log}
+	a := agent{host: h, log: env.Log, console: env.Stderr}
+	boot, err := steps.BootDir(ctx, h)
+	if err != nil {
+		return a, nil, err
+	}
+	a.boot = boot
+	data, err := h.ReadFile(ctx, steps.ConfigPath)
+	if err != nil {
+		return a, nil, cli.Exit(cli.Integrity, cli.Hint(err, "this command is for a Pi whose card imagebuilder has written, and for root"))
+	}
+	c, err := node.Parse(data)
+	if err != nil {
+		return a, nil, cli.Exit(cli.Integrity, cli.Hint(err, "write the card again with imagebuilder"))
+	}
+	return a, c, nil
+}
+
+// reportBroken is all that can be done without a node.json.
+func (a agent) reportBroken(ctx context.Context, err error) error {
+	if a.boot == "" {
+		return nil
+	}
+	return report.WriteStatus(ctx, a.host, a.boot, report.Make(report.Facts{Error: err, Now: time.Now()}))
+}
+
+// run is one boot's worth of the command.
+type run struct {
+	agent
+	config  *node.Config
+	stages  []steps.Stage
+	options report.Options // where to report, besides the card and the console
+}
+
+// untilSealed runs the stages until they are all right. It comes back earlier
+// only with the end of ctx, and for a reboot.
+func (r run) untilSealed(ctx context.Context) error {
+	journal, err := r.journal(ctx)
+	if err != nil {
+		return err
+	}
+	defer journal.Close()
+	reporter := r.report(ctx)
+	defer func() {
+		// ctx may be what ended the run.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
+		defer cancel()
+		if err := reporter.Close(ctx); err != nil {
+			r.log.Warn("report", "error", err)
+		}
+	}()
+	recorder := &step.Recorder{Journal: journal, Log: r.log, Boot: r.bootID(ctx), Observers: []step.Observer{reporter.Observe}}
+	for tries := 0; ; tries++ {
+		err := step.Run[host.Host](ctx, r.host, r.stages, recorder)
+		switch {
+		case err == nil:
+			return r.sealed(ctx, journal)
+		case errors.Is(err, step.ErrReboot):
+			return r.reboot(ctx)
+		case ctx.Err() != nil:
+			return nil // systemd stops the service: the next boot goes on
+		}
+		wait := retryAfter(tries)
+		reporter.Retry(time.Now().Add(wait))
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// report begins to report, from where the journal stands.
+func (r run) report(ctx context.Context) *report.Reporter {
+	o := r.options
+	o.Config, o.Host, o.Card, o.Console, o.Log, o.Boot = r.config, r.host, r.boot, r.console, r.log, r.bootID(ctx)
+	events, err := readJournal(r.host)
+	if err != nil {
+		r.log.Warn("journal", "error", err) // evidence only
+	}
+	o.Events = events
+	return report.New(o)
+}
+
+// retryAfter doubles from one try to the next. The cards of a cluster are switched
+// on together, so a part of it is chance.
+func retryAfter(tries int) time.Duration {
+	wait := min(firstRetry<<min(tries, 10), lastRetry)
+	return wait * time.Duration(80+rand.IntN(40)) / 100
+}
+
+// sealed keeps the status page up for a while. The journal is free for whoever
+// calls reapply.
+func (r run) sealed(ctx context.Context, journal *step.Journal) error {
+	if err := journal.Close(); err != nil {
+		r.log.Warn("close journal", "error", err)
+	}
+	select {
+	case <-time.After(pageStays):
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// reboot asks for it and waits to be stopped.
+func (r run) reboot(ctx context.Context) error {
+	if _, err := r.host.Run(ctx, host.Cmd{Args: []string{"systemctl", "--no-block", "reboot"}}); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(lastRetry):
+		return errors.New("reboot: asked for, but it does not come")
+	}
+}
+
+// serviceLog is what the service's journal gets: each thing that is done, without
+// the time, which the journal has.
+func serviceLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey && len(groups) == 0 {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
