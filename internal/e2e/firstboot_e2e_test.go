@@ -60,8 +60,6 @@ var answers = map[string]string{
 	"sudo nmcli -g 802-11-wireless.ssid connection show picluster-wifi-1": "no such network",
 	"getent ahostsv4 raspberrypi-node1 | head -1 | cut -d' ' -f1":         "10.77.0.11",
 	"date +%Z": "CET",
-	"sh -c '. /etc/default/locale; LC_ALL=$LANG locale charmap'":                                 "UTF-8",
-	"locale -a | grep -c en_US.utf8":                                                             "1",
 	"sudo sysctl -n net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables | xargs":              "1 1",
 	"systemctl is-enabled userconfig":                                                            "masked",
 	"systemctl is-enabled ssh":                                                                   "enabled",
@@ -77,7 +75,9 @@ var answers = map[string]string{
 
 // sealedAnswers are those of a node that is done, also after any power cut.
 var sealedAnswers = map[string]string{
-	"systemctl --failed --no-legend": "",
+	"sh -c '. /etc/default/locale; LC_ALL=$LANG locale charmap'":                                                                "UTF-8",
+	"locale -a | grep -c en_US.utf8":                                                                                            "1",
+	"systemctl --failed --no-legend":                                                                                            "",
 	"systemctl is-enabled picluster-firstboot picluster-swap picluster-storage | xargs":                                         "enabled enabled enabled",
 	"timedatectl show -p NTPSynchronized --value":                                                                               "yes",
 	"lsblk -bno SIZE /dev/vda2 | awk '{ print ($1 > 5.3e9) }'":                                                                  "1",
