@@ -24,8 +24,13 @@ var rules = []rule{
 		because: "programs never import each other, and the laptop tool links no Kubernetes client"},
 	{from: "firstboot", prefix: []string{module + "imagebuilder", module + "clusterctl"},
 		because: "programs never import each other"},
-	{from: "firstboot", prefix: []string{"go.yaml.in/", "github.com/diskfs/", module + "internal/spec"},
+	// The client of Kubernetes brings yaml/v2 along.
+	{from: "firstboot", prefix: []string{"go.yaml.in/yaml/v3", "github.com/diskfs/", module + "internal/spec"},
 		because: "a Pi reads node.json, not cluster.yaml, and edits its disk with its own kernel"},
+	{from: "clusterctl", prefix: []string{module + "imagebuilder", module + "firstboot", "github.com/diskfs/"},
+		because: "programs never import each other, and a cluster is no disk image"},
+	{from: "clusterctl/gluster/allocator", prefix: []string{module}, but: []string{module + "clusterctl/gluster/allocator"},
+		because: "where bricks go is arithmetic"},
 	{from: "internal/spec", prefix: []string{module}, but: []string{module + "internal/spec", module + "internal/secret"},
 		because: "the person's document knows no other part; imagebuilder/plan is where it meets node.json"},
 	{from: "internal/node", prefix: []string{module}, but: []string{module + "internal/node", module + "internal/secret"},
@@ -63,6 +68,21 @@ func TestArrows_pointDownwards(t *testing.T) {
 				if under(dep, r.prefix) && !under(dep, r.but) {
 					t.Errorf("%s reaches %s: %s", pkg, dep, r.because)
 				}
+			}
+		}
+	}
+}
+
+// The client of Kubernetes is a third of the agent. One package knows it, and only
+// the command that serves joins needs that one.
+func TestArrows_agentKnowsKubernetesInOnePlace(t *testing.T) {
+	for pkg, deps := range dependencies(t) {
+		if pkg == module+"firstboot" || pkg == module+"firstboot/join/kube" || !under(pkg, []string{module + "firstboot"}) {
+			continue
+		}
+		for _, dep := range deps {
+			if under(dep, []string{"k8s.io/", "sigs.k8s.io/", "go.yaml.in/"}) {
+				t.Errorf("%s reaches %s", pkg, dep)
 			}
 		}
 	}

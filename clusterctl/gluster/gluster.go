@@ -1,0 +1,166 @@
+// Package gluster drives GlusterFS by its own program, on one node of the trusted
+// pool: any of them can speak for all.
+//
+// Everything that changes the pool takes a lock of the whole pool, so one change
+// runs at a time; whoever comes second is told so at once, and tries again here.
+package gluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"picluster/internal/host"
+	"picluster/internal/step"
+)
+
+// CLI is the gluster program on a node.
+type CLI struct {
+	Host host.Host
+}
+
+// String names the node.
+func (c CLI) String() string { return c.Host.String() }
+
+// Error is gluster's refusal. Its numbers say little: most are 30800, some 0.
+type Error struct {
+	Op    string // "create volume data"
+	Errno int
+	Text  string
+}
+
+func (e *Error) Error() string {
+	text := strings.TrimSuffix(strings.Join(strings.Fields(e.Text), " "), ".")
+	if text == "" {
+		text = fmt.Sprintf("gluster gives no reason (error %d)", e.Errno)
+	}
+	return e.Op + ": " + text
+}
+
+// Is finds ErrNoVolume.
+func (e *Error) Is(target error) bool {
+	return target == ErrNoVolume && (e.Errno == errnoNoVolume || strings.HasSuffix(e.Text, " does not exist") && strings.HasPrefix(e.Text, "Volume "))
+}
+
+// ErrNoVolume is in errors about a volume that does not exist.
+var ErrNoVolume = errors.New("no such volume")
+
+// errnoNoVolume is EG_NOVOL of glusterfs/glusterd-errno.h.
+const errnoNoVolume = 30806
+
+// lockTime is how long another change of the pool is waited for. A rebalance that
+// starts has been seen to hold the lock for ten seconds.
+const lockTime = 2 * time.Minute
+
+// commandTime is gluster's own limit for one command, in seconds. Its default of 120
+// is short for a Pi whose card is busy.
+const commandTime = "600"
+
+// isLocked reports whether it was refused only because another change is under way:
+// "Another transaction is in progress for data. Please try again after some time."
+func isLocked(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (strings.Contains(e.Text, "nother transaction") || strings.HasPrefix(e.Text, "Locking failed"))
+}
+
+// output is what every answer in XML has. Errors are in there too: the program
+// exits with 0 all the same.
+type output struct {
+	XMLName  xml.Name `xml:"cliOutput"`
+	OpRet    *int     `xml:"opRet"`
+	OpErrno  int      `xml:"opErrno"`
+	OpErrstr string   `xml:"opErrstr"`
+
+	Peers   []peer       `xml:"peerStatus>peer"`
+	Info    *volumeInfo  `xml:"volInfo"`
+	Status  []nodeStatus `xml:"volStatus>volumes>volume>node"`
+	Heal    []brickHeal  `xml:"healInfo>bricks>brick"`
+	Balance *rebalance   `xml:"volRebalance"`
+	Options []poolOption `xml:"volGetopts>Opt"`
+}
+
+// do runs a command, again while another one has the pool's lock. The op is what
+// errors begin with.
+func (c CLI) do(ctx context.Context, op string, args ...string) (output, error) {
+	var out output
+	var refused error
+	err := step.Wait{For: "the storage's lock", Limit: lockTime}.Until(ctx, func(ctx context.Context) error {
+		out, refused = c.once(ctx, op, args)
+		if isLocked(refused) {
+			return refused
+		}
+		return nil
+	})
+	if err == nil {
+		err = refused
+	}
+	return out, err
+}
+
+func (c CLI) once(ctx context.Context, op string, args []string) (output, error) {
+	command := append([]string{"gluster", "--mode=script", "--xml", "--timeout=" + commandTime}, args...)
+	text, err := c.Host.Run(ctx, host.Cmd{Args: command})
+	if err != nil && !bytes.HasPrefix(text, []byte("<?xml")) { // "heal info" exits with its error's number
+		return output{}, fmt.Errorf("%s: %w", op, c.explain(err, text))
+	}
+	out, err := parse(text)
+	if err != nil {
+		return output{}, fmt.Errorf("%s: read gluster's answer: %w", op, err)
+	}
+	if *out.OpRet != 0 {
+		return out, &Error{Op: op, Errno: out.OpErrno, Text: out.OpErrstr}
+	}
+	return out, nil
+}
+
+// explain adds what the program has said about its failure to standard output.
+func (c CLI) explain(err error, stdout []byte) error {
+	var exit *host.ExitError
+	text := strings.TrimSuffix(strings.Join(strings.Fields(string(stdout)), " "), ".")
+	switch {
+	case !errors.As(err, &exit) || text == "":
+		return err
+	case strings.HasPrefix(text, "Connection failed"):
+		return fmt.Errorf("glusterd does not answer on %s: %w", c, err)
+	}
+	return fmt.Errorf("%s: %w", text, err)
+}
+
+// parse reads one whole document, and nothing after it.
+func parse(text []byte) (output, error) {
+	var out output
+	in := xml.NewDecoder(bytes.NewReader(text))
+	if err := in.Decode(&out); err != nil {
+		return out, err
+	}
+	if out.OpRet == nil {
+		return out, errors.New("it has no opRet")
+	}
+	for {
+		token, err := in.Token()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return out, err
+		}
+		if data, ok := token.(xml.CharData); !ok || len(bytes.TrimSpace(data)) > 0 {
+			return out, errors.New("something follows its end")
+		}
+	}
+}
+
+// count reads a number of things.
+func count(field, text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s is %.40q, want a number", field, text)
+	}
+	return n, nil
+}
