@@ -34,7 +34,7 @@ demo: setup build ## three cards of a demo cluster, written to files
 
 e2e: setup build ## emulator, loop devices and whole cards
 	.ci/setup --e2e
-	$(GO) test -timeout 80m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab
+	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./firstboot/join/kube
 
 golden: ## rewrite golden files and transcripts; read the diff afterwards
 	UPDATE_GOLDEN=1 $(GO) test ./...

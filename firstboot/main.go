@@ -18,7 +18,7 @@ func program() cli.Program {
 		Name:    "firstboot",
 		Summary: "configure this Pi from node.json",
 		Commands: func() []cli.Command {
-			return []cli.Command{earlyCommand(), runCommand(), planCommand(), reapplyCommand(), statusCommand(), logsCommand(), versionCommand()}
+			return []cli.Command{earlyCommand(), runCommand(), planCommand(), reapplyCommand(), statusCommand(), logsCommand(), serveCommand(), versionCommand()}
 		},
 	}
 }

@@ -1,0 +1,332 @@
+package join
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Entry is one line of the audit log. The log is written before what it speaks of
+// is done: nothing happens without a trace.
+type Entry struct {
+	Seq      int64     `json:"seq"`
+	Time     time.Time `json:"time"`
+	Peer     string    `json:"peer,omitempty"` // address
+	Who      string    `json:"who"`            // card, device, operator, kubelet, service
+	CardID   string    `json:"cardID,omitempty"`
+	Node     string    `json:"node,omitempty"`
+	Hardware string    `json:"hardware,omitempty"` // serial and machine, shortened
+	Action   string    `json:"action"`
+	Result   string    `json:"result"` // allowed, refused, alarm
+	Reason   Reason    `json:"reason,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	Prev     string    `json:"prev"` // SHA-256 of the line before, hex; "" in the very first
+}
+
+// Results of entries.
+const (
+	allowed = "allowed"
+	refused = "refused"
+	alarm   = "alarm" // refused, and a person should look
+)
+
+// anchor names an entry. Records keep one, so that entries taken off the log's end
+// are missed.
+type anchor struct {
+	Seq  int64  `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+// Sizes of the log: a file of 1 MiB holds about 3500 entries, and 1 MiB is not
+// much to read again at each start. Older files than the last eight go.
+const (
+	auditSize = 1 << 20
+	auditKeep = 8
+	auditName = "audit.jsonl"
+)
+
+// auditLog is an append-only chain of entries in a directory.
+type auditLog struct {
+	dir   string
+	fault func(op, path string) // for tests of power cuts; see host.Local
+
+	mu   sync.Mutex
+	file *os.File
+	size int64
+	last anchor
+
+	opened chain // what was there when it was opened
+	broken error // why an older log was put aside
+}
+
+// openAudit opens the log and takes off a line that a power cut has left torn. A log
+// whose chain is broken is kept under other names, and another one begun, after the
+// entry that is known to have been the last: a bad block on an SD card is no reason
+// to let no card in.
+func openAudit(dir string, last int64, fault func(op, path string)) (*auditLog, error) {
+	l := &auditLog{dir: dir, fault: fault}
+	names, err := auditFiles(dir)
+	if err == nil {
+		err = l.read(names)
+	}
+	if broken := new(chainError); errors.As(err, &broken) {
+		l.broken = broken
+		l.last = anchor{Seq: max(last, l.opened.last.Seq)}
+		err = l.putAside(names)
+	}
+	if err == nil {
+		err = l.create()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	return l, nil
+}
+
+func (l *auditLog) read(names []string) error {
+	l.opened = chain{seen: map[int64]string{}}
+	for _, name := range names {
+		path := filepath.Join(l.dir, name)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		whole := data[:bytes.LastIndexByte(data, '\n')+1]
+		if name == auditName && len(whole) < len(data) {
+			if err := os.Truncate(path, int64(len(whole))); err != nil {
+				return err
+			}
+		}
+		if err := l.opened.add(bytes.NewReader(whole)); err != nil {
+			return err
+		}
+	}
+	l.last = l.opened.last
+	return nil
+}
+
+func (l *auditLog) putAside(names []string) error {
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(l.dir, name), filepath.Join(l.dir, fmt.Sprintf("broken-%d-%s", l.last.Seq, name))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create opens the current file for appending.
+func (l *auditLog) create() error {
+	file, err := os.OpenFile(filepath.Join(l.dir, auditName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	l.file, l.size = file, info.Size()
+	return syncDirectory(l.dir)
+}
+
+// add puts one entry on the disk and returns where it stands.
+func (l *auditLog) add(e Entry) (anchor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, err := l.append(e)
+	if err != nil {
+		return anchor{}, fmt.Errorf("write audit log: %w", err)
+	}
+	return at, nil
+}
+
+func (l *auditLog) append(e Entry) (anchor, error) {
+	if l.size >= auditSize {
+		if err := l.rotate(); err != nil {
+			return anchor{}, err
+		}
+	}
+	e.Seq, e.Prev = l.last.Seq+1, l.last.Hash
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(e); err != nil {
+		return anchor{}, err
+	}
+	l.hurt("append")
+	if n, err := l.file.Write(line.Bytes()); err != nil {
+		if n > 0 { // a full disk: half a line must not join the next one
+			err = errors.Join(err, l.file.Truncate(l.size))
+		}
+		return anchor{}, err
+	}
+	l.size += int64(line.Len())
+	l.last = anchor{e.Seq, hashLine(line.Bytes())}
+	l.hurt("sync")
+	return l.last, l.file.Sync()
+}
+
+// rotate gives the full file a name by its last entry and begins another one, whose
+// first entry goes on with the chain.
+func (l *auditLog) rotate() error {
+	l.hurt("rename")
+	if err := os.Rename(filepath.Join(l.dir, auditName), filepath.Join(l.dir, fmt.Sprintf("audit-%012d.jsonl", l.last.Seq))); err != nil {
+		return err
+	}
+	l.file.Close()
+	if err := l.create(); err != nil {
+		return err
+	}
+	names, err := auditFiles(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names[:max(0, len(names)-auditKeep-1)] {
+		if err := os.Remove(filepath.Join(l.dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *auditLog) hurt(op string) {
+	if l.fault != nil {
+		l.fault(op, filepath.Join(l.dir, auditName))
+	}
+}
+
+func (l *auditLog) close() error { return l.file.Close() }
+
+// copyTo writes the whole log, oldest entry first.
+func (l *auditLog) copyTo(w io.Writer) error {
+	names, err := auditFiles(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		f, err := os.Open(filepath.Join(l.dir, name))
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(w, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// auditFiles lists the log's files, the oldest first.
+func auditFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	current := false
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "audit-") {
+			names = append(names, e.Name())
+		}
+		current = current || e.Name() == auditName
+	}
+	slices.Sort(names)
+	if current {
+		names = append(names, auditName)
+	}
+	return names, nil
+}
+
+// lacks reports whether an entry that was on the disk once is not there now.
+func (c *chain) lacks(a anchor) bool {
+	return a.Seq > c.last.Seq || a.Seq >= c.first && c.seen[a.Seq] != a.Hash
+}
+
+// chainError says where a chain is broken.
+type chainError struct{ text string }
+
+func (e *chainError) Error() string { return e.text }
+
+func brokenChain(format string, args ...any) error { return &chainError{fmt.Sprintf(format, args...)} }
+
+// chain checks entries one after the other.
+type chain struct {
+	first int64 // the number of the oldest entry; older ones have been rotated away
+	last  anchor
+	seen  map[int64]string // hashes, where wanted
+}
+
+// VerifyAudit checks that no entry of a log was changed, taken out, put in or put
+// elsewhere, and returns how many there are. That entries are missing at the end
+// only node0 can tell, whose records name the newest ones.
+func VerifyAudit(r io.Reader) (int64, error) {
+	var c chain
+	if err := c.add(r); err != nil {
+		return 0, fmt.Errorf("verify audit log: %w", err)
+	}
+	return c.last.Seq - max(c.first, 1) + 1, nil
+}
+
+func (c *chain) add(r io.Reader) error {
+	in := bufio.NewReader(r)
+	for {
+		line, err := in.ReadBytes('\n')
+		if len(line) > 0 {
+			if problem := c.next(line); problem != nil {
+				return problem
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *chain) next(line []byte) error {
+	var e Entry
+	if err := json.Unmarshal(line, &e); err != nil {
+		return brokenChain("the entry after number %d is not readable", c.last.Seq)
+	}
+	if c.last.Seq == 0 && c.last.Hash == "" {
+		c.first = e.Seq
+		if e.Seq == 1 && e.Prev != "" {
+			return brokenChain("entry 1 names one before it")
+		}
+	} else if e.Seq != c.last.Seq+1 || e.Prev != c.last.Hash {
+		return brokenChain("entry %d does not follow the entry before it", e.Seq)
+	}
+	c.last = anchor{e.Seq, hashLine(line)}
+	if c.seen != nil {
+		c.seen[e.Seq] = c.last.Hash
+	}
+	return nil
+}
+
+func hashLine(line []byte) string {
+	sum := sha256.Sum256(bytes.TrimSuffix(line, []byte("\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

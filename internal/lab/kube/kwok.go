@@ -1,0 +1,63 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"picluster/internal/lab/tool"
+)
+
+// stageFiles are kwok's own descriptions of how fast nodes and pods live. Without
+// any kwok has nothing to do and ends.
+var stageFiles = []string{
+	"node/fast/node-initialize.yaml",
+	"node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+	"pod/fast/pod-ready.yaml",
+	"pod/fast/pod-complete.yaml",
+	"pod/fast/pod-delete.yaml",
+}
+
+// stages returns the path of one file with all of them.
+func (c *ControlPlane) stages() string {
+	c.t.Helper()
+	dir, err := moduleDir("kwok", "sigs.k8s.io/kwok")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var all [][]byte
+	for _, file := range stageFiles {
+		data, err := os.ReadFile(filepath.Join(dir, "kustomize/stage", file))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, data)
+	}
+	path := filepath.Join(c.Dir, "stages.yaml")
+	if err := os.WriteFile(path, bytes.Join(all, []byte("\n---\n")), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+// source is where a module of this package is.
+func source(ctx context.Context, module string) (string, error) {
+	root, err := tool.Output(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "picluster")
+	if err != nil {
+		return "", fmt.Errorf("find module %s: %w", module, err)
+	}
+	return filepath.Join(strings.TrimSpace(string(root)), "internal/lab/kube/modules", module), nil
+}
+
+// moduleDir is where the sources of one of a module's dependencies are.
+func moduleDir(module, dependency string) (string, error) {
+	dir, err := source(context.Background(), module)
+	if err != nil {
+		return "", err
+	}
+	out, err := tool.Cmd{Dir: dir, Args: []string{"go", "list", "-m", "-f", "{{.Dir}}", dependency}}.Output(context.Background())
+	return strings.TrimSpace(string(out)), err
+}
