@@ -27,7 +27,9 @@ test: setup build ## everything that runs natively and fast
 	$(GO) test -timeout 20m ./...
 
 bench: build ## measure what people wait for
+	.ci/setup --e2e
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./imagebuilder/... ./firstboot
+	$(GO) test -timeout 60m -count 1 -v -tags 'e2e bench' -run TestBench ./internal/e2e
 
 demo: setup build ## three cards of a demo cluster, written to files
 	$(GO) run ./internal/lab/demo
@@ -41,7 +43,7 @@ golden: ## rewrite golden files and transcripts; read the diff afterwards
 
 lint: ## format, vet, static analysis, known vulnerabilities
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags e2e ./internal/...
+	$(GO) vet ./... && $(GO) vet -tags 'e2e bench' ./internal/... ./firstboot/...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/...
 	$(GO) mod tidy -diff
 

@@ -16,15 +16,7 @@ func TestJudge_approvesTheNodesOwnCertificatesOnly(t *testing.T) {
 	w := newWorld(t, 4, 0)
 	w.serve()
 	w.newPi("pi-node1", 1).raise()
-	p := w.newPi("pi-node2", 2)
-	if err := p.enrollOnce(); err != nil {
-		t.Fatal(err)
-	}
-	b, err := p.joinOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, _ := w.kube.tokenID(b.Token.Reveal(), w.clock())
+	id := w.newPi("pi-node2", 2).token()
 	first := nodeCSR(t, id, "pi-node2")
 	change := func(q *kubeletCSR, f func(q *kubeletCSR)) *kubeletCSR { f(q); return q }
 	for _, tc := range []struct {
@@ -82,6 +74,20 @@ func TestJudge_approvesTheNodesOwnCertificatesOnly(t *testing.T) {
 	}
 }
 
+// token is the id of the token that a Pi gets.
+func (p *pi) token() string {
+	p.w.t.Helper()
+	if err := p.enrollOnce(); err != nil {
+		p.w.t.Fatal(err)
+	}
+	b, err := p.joinOnce()
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	id, _, _ := split(b)
+	return id
+}
+
 func TestJudge_wantsAWholeRequestOfItsOwnKey(t *testing.T) {
 	w := newWorld(t, 2, 0)
 	w.serve()
@@ -111,15 +117,8 @@ func TestJudge_tokensEnd(t *testing.T) {
 		t.Errorf("after its node has joined: %v", err)
 	}
 	p = w.newPi("pi-node2", 2)
-	if err := p.enrollOnce(); err != nil {
-		t.Fatal(err)
-	}
-	b, err := p.joinOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
+	id = p.token()
 	w.pass(tokenLife)
-	id, _, _ = split(b)
 	if err := w.service.Judge(csrOf(t, id, "pi-node2")); reason(err) != NotAllowed {
 		t.Errorf("after its time: %v", err)
 	}

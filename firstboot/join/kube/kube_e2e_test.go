@@ -113,6 +113,25 @@ func wantText(t *testing.T, what, have, want string) {
 	}
 }
 
+// kubeadmReads wants what kubeadm join reads, by the discovery file, to be readable;
+// there is none of it here.
+func (w *world) kubeadmReads(b *join.Bundle) {
+	w.t.Helper()
+	discovery, err := b.Discovery()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	file := w.dir("discovery.conf")
+	if err := os.WriteFile(file, discovery, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, args := range [][]string{{"node", "pi-node1"}, {"cm", "-n", "kube-system", "kubeadm-config"},
+		{"cm", "-n", "kube-system", "kubelet-config"}, {"cm", "-n", "kube-system", "kube-proxy"}} {
+		out, _ := w.kubectl(file, "", append([]string{"--token", b.Token.Reveal(), "get"}, args...)...)
+		wantText(w.t, strings.Join(args, " "), out, "NotFound")
+	}
+}
+
 // One card's way to a node, and what its token is worth on the way and afterwards.
 func TestToken_isWorthOneNodeOnce(t *testing.T) {
 	w := start(t, 4, 0)
@@ -131,20 +150,7 @@ func TestToken_isWorthOneNodeOnce(t *testing.T) {
 			t.Errorf("a bootstrap token allows %s: %s", what, out)
 		}
 	}
-	// What kubeadm join reads, by the discovery file: it may, and there is none here.
-	discovery, err := b.Discovery()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := w.dir("discovery.conf")
-	if err := os.WriteFile(file, discovery, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{{"node", "pi-node1"}, {"cm", "-n", "kube-system", "kubeadm-config"},
-		{"cm", "-n", "kube-system", "kubelet-config"}, {"cm", "-n", "kube-system", "kube-proxy"}} {
-		out, _ := w.kubectl(file, "", append([]string{"--token", b.Token.Reveal(), "get"}, args...)...)
-		wantText(t, strings.Join(args, " "), out, "NotFound")
-	}
+	w.kubeadmReads(b)
 	wantText(t, "another node", w.ask(token, clientRequest(t, "other", "pi-node2")), string(join.NotYourNode))
 	wantText(t, "the control plane", w.ask(token, clientRequest(t, "control-plane", "pi-node0")), string(join.NotYourNode))
 	own := clientRequest(t, "own", "pi-node1")
