@@ -159,7 +159,8 @@ func secretFiles(ts *testscript.TestScript, names []string) []string {
 	return files
 }
 
-// flip inverts one byte of a file: flip FILE OFFSET.
+// flip inverts one byte of a file: flip FILE OFFSET, which counts from the end if it
+// is negative.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	var offset int64
 	if _, err := fmt.Sscan(args[1], &offset); neg || err != nil {
@@ -168,6 +169,11 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
 	ts.Check(err)
 	defer f.Close()
+	if offset < 0 {
+		info, err := f.Stat()
+		ts.Check(err)
+		offset += info.Size()
+	}
 	b := make([]byte, 1)
 	_, err = f.ReadAt(b, offset)
 	ts.Check(err)

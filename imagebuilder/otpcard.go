@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"picluster/imagebuilder/baseimage"
+	"picluster/imagebuilder/card"
 	"picluster/imagebuilder/image"
 	"picluster/imagebuilder/plan"
 	"picluster/internal/cli"
@@ -64,11 +65,7 @@ func otpCardCommand() cli.Command {
 			if !permanent {
 				return otpRefusal("that is all this card is for")
 			}
-			info, err := getImage(ctx, env, cache, baseimage.Source{Location: source})
-			if err != nil {
-				return err
-			}
-			b, err := openInfo(info, "")
+			b, err := openBase(ctx, env, cache, baseimage.Source{Location: source}, "", true)
 			if err != nil {
 				return err
 			}
@@ -83,7 +80,13 @@ func writeOTPCard(ctx context.Context, env cli.Env, t *target, b *base) error {
 	if err != nil {
 		return fmt.Errorf("make USB boot card: %w", err)
 	}
-	_, report, err := t.write(ctx, env, img)
+	device, err := t.prepare(env, img.Size())
+	if err != nil {
+		return fmt.Errorf("write USB boot card: %w", err)
+	}
+	progress := cli.NewProgress(env.Stderr)
+	report, err := t.write(ctx, device, img, card.Options{Progress: progress.Show})
+	progress.Done()
 	if err != nil {
 		return fmt.Errorf("write USB boot card: %w", err)
 	}
@@ -96,12 +99,12 @@ func writeOTPCard(ctx context.Context, env cli.Env, t *target, b *base) error {
 // otpImage is the base image without its root partition and its kernels: the
 // firmware sets the bit while it reads config.txt, before it looks for a kernel.
 func otpImage(b *base) (*image.Overlay, error) {
-	whole, err := image.Open(image.NewOverlay(b.file, b.info.Size))
+	whole, err := image.Open(image.NewOverlay(b.stream, b.info.Size))
 	if err != nil {
 		return nil, err
 	}
 	boot := whole.BootPartition
-	overlay := image.NewOverlay(b.file, boot.Start+boot.Size)
+	overlay := image.NewOverlay(b.stream, boot.Start+boot.Size)
 	if err := dropSecondPartition(overlay); err != nil {
 		return nil, err
 	}

@@ -75,57 +75,24 @@ func loadSpec(file string) (*spec.Cluster, error) {
 	return cluster, nil
 }
 
-// base is an opened, recognised base image.
-type base struct {
-	file  *os.File
-	info  *baseimage.Image
-	facts *image.Facts
-}
-
-func (b *base) Close() error { return b.file.Close() }
-
-// openBase obtains the base image and recognises it.
-func (f *projectFlags) openBase(ctx context.Context, env cli.Env, cluster *spec.Cluster) (*base, error) {
+// openBase opens the base image of a cluster and recognises it. With whole, all of
+// it is there and right.
+func (f *projectFlags) openBase(ctx context.Context, env cli.Env, cluster *spec.Cluster, whole bool) (*base, error) {
 	source := baseimage.Source{Location: cluster.Image.Source, SHA256: cluster.Image.SHA256}
 	if f.image != "" {
 		source = baseimage.Source{Location: f.image}
 	}
-	info, err := getImage(ctx, env, f.cache, source)
-	if err != nil {
-		return nil, err
-	}
-	return openInfo(info, f.assume)
+	return openBase(ctx, env, f.cache, source, f.assume, whole)
 }
 
-// openInfo opens a base image that is at hand; assume names a release to take
-// instead of the one found.
-func openInfo(info *baseimage.Image, assume string) (*base, error) {
-	file, err := os.Open(info.Path)
-	if err != nil {
-		return nil, err
-	}
-	img, err := image.Open(image.NewOverlay(file, info.Size))
-	if err == nil {
-		var facts *image.Facts
-		if facts, err = img.Detect(assume); err == nil {
-			return &base{file, info, facts}, nil
-		}
-	}
-	file.Close()
-	if image.IsUnknown(err) {
-		err = cli.Hint(err, "if you know what it is, say so with --assume bookworm (or another release)")
-	}
-	return nil, cli.Exit(cli.Usage, err)
-}
-
-// planCards obtains the base image and plans the card of one node, or of all where
-// none is named. The base is the caller's to close.
+// planCards obtains the whole base image and plans the card of one node, or of all
+// where none is named. The base is the caller's to close.
 func (f *projectFlags) planCards(ctx context.Context, env cli.Env, p *project, node string) (*base, *plan.Plan, error) {
 	cards, err := p.chooseCards(node)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := f.openBase(ctx, env, p.cluster)
+	b, err := f.openBase(ctx, env, p.cluster, true)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -145,7 +112,7 @@ func (f *projectFlags) makePlan(p *project, b *base, cards []string) (*plan.Plan
 	}
 	made, err := plan.Make(plan.Inputs{
 		Cluster: p.cluster, Secrets: p.bundle, Cards: cards,
-		Base:  plan.Base{Name: b.info.Name, SHA256: b.info.SHA256, Size: b.info.Size, Facts: b.facts},
+		Base:  plan.Base{Name: b.info.Name, SHA256: b.digest(), Size: b.info.Size, Facts: b.facts},
 		Agent: agent, Tool: version.String(),
 	})
 	if err != nil {
@@ -164,7 +131,7 @@ type patched struct {
 
 // previewCard computes a card's changes without making them.
 func previewCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
-	overlay := image.NewOverlay(b.file, b.info.Size)
+	overlay := image.NewOverlay(b.stream, b.info.Size)
 	img, err := image.Open(overlay)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"picluster/imagebuilder/baseimage"
 	"picluster/imagebuilder/card"
@@ -17,25 +18,42 @@ const listURLVariable = "PICLUSTER_IMAGE_LIST"
 
 func openCache(dir string) (*baseimage.Cache, error) { return baseimage.OpenCache(dir) }
 
-// getImage obtains a base image, showing how far it is.
-func getImage(ctx context.Context, env cli.Env, cacheDir string, src baseimage.Source) (*baseimage.Image, error) {
+// openSource opens a base image, showing how far it is: until it can be read from,
+// or, with whole, until all of it is there and right.
+func openSource(ctx context.Context, env cli.Env, cacheDir string, src baseimage.Source, whole bool) (*baseimage.Stream, error) {
 	cache, err := openCache(cacheDir)
 	if err != nil {
 		return nil, err
 	}
 	progress := cli.NewProgress(env.Stderr)
-	info, err := baseimage.Get(ctx, src, baseimage.Options{
+	var mu sync.Mutex
+	over := false
+	stream, err := baseimage.Open(ctx, src, baseimage.Options{
 		Cache: cache, Log: env.Log, ListURL: os.Getenv(listURLVariable),
-		Progress: func(p baseimage.Progress) { progress.Show(p.Stage, p.Done, p.Total) },
+		Progress: func(p baseimage.Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over {
+				progress.Show(p.Stage, p.Done, p.Total)
+			}
+		},
 	})
+	if err == nil && whole {
+		if _, err = stream.Wait(ctx); err != nil {
+			stream.Close()
+		}
+	}
+	mu.Lock()
+	over = true
+	mu.Unlock()
 	progress.Done()
 	if err != nil {
 		return nil, imageError(err)
 	}
-	if !info.Verified && !info.InPlace {
+	if info := stream.About(); !info.Verified && !info.InPlace {
 		fmt.Fprintf(env.Stderr, "imagebuilder: warning: nothing says what the digest of %s should be; its file has sha256 %s\n", info.Name, info.SourceSHA256)
 	}
-	return info, nil
+	return stream, nil
 }
 
 // imageError gives errors of package baseimage their exit code and a hint.
@@ -80,20 +98,17 @@ func openImage(ctx context.Context, env cli.Env, path string) (readerCloser, int
 	}
 	f, err := os.Open(device.Path)
 	if err != nil {
-		return nil, 0, cli.Exit(cli.Device, cli.Hint(err, card.AccessHint(err)))
+		return nil, 0, cli.Exit(cli.Device, cli.Hint(err, card.Hint(err)))
 	}
 	if !device.IsFile() || isDisk(f) {
 		return f, device.Size, nil
 	}
 	f.Close()
-	info, err := getImage(ctx, env, os.Getenv(cacheVariable), baseimage.Source{Location: path})
+	stream, err := openSource(ctx, env, os.Getenv(cacheVariable), baseimage.Source{Location: path}, true)
 	if err != nil {
 		return nil, 0, err
 	}
-	if f, err = os.Open(info.Path); err != nil {
-		return nil, 0, err
-	}
-	return f, info.Size, nil
+	return stream, stream.About().Size, nil
 }
 
 // isDisk reports whether a file begins as a disk does. Such a file is looked at

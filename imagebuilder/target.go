@@ -18,34 +18,39 @@ type target struct {
 	yes     bool   // do not ask
 	confirm string // model or serial of the disk, where it is demanded
 	verify  bool
+	resume  bool
 }
 
-// write refuses or asks, then writes the image and reads it back.
-func (t *target) write(ctx context.Context, env cli.Env, img image.Disk) (*card.Device, *card.Report, error) {
+// prepare refuses or asks, and takes the disk out of use. Nothing on it is changed.
+func (t *target) prepare(env cli.Env, size int64) (*card.Device, error) {
 	device, err := card.Find(t.path)
 	if err != nil {
-		return nil, nil, deviceError(err)
+		return nil, deviceError(err)
 	}
 	// What the system already knows forbids it before permission is asked for.
-	if err := forbidden(device, img.Size()); err != nil {
-		return nil, nil, err
+	if err := forbidden(device, size); err != nil {
+		return nil, err
 	}
 	if err := device.Examine(); err != nil {
-		return nil, nil, deviceError(err)
+		return nil, deviceError(err)
 	}
-	if err := t.admit(env, device, img.Size()); err != nil {
-		return nil, nil, err
+	if err := t.admit(env, device, size); err != nil {
+		return nil, err
 	}
 	if err := device.Release(); err != nil {
-		return nil, nil, deviceError(err)
+		return nil, deviceError(err)
 	}
-	progress := cli.NewProgress(env.Stderr)
-	report, err := card.Write(ctx, device, img, card.Options{Verify: t.verify, Progress: progress.Show})
-	progress.Done()
+	return device, nil
+}
+
+// write writes the image to the prepared disk and reads it back.
+func (t *target) write(ctx context.Context, device *card.Device, img image.Disk, o card.Options) (*card.Report, error) {
+	o.Verify, o.Resume = t.verify, t.resume
+	report, err := card.Write(ctx, device, img, o)
 	if err != nil {
-		return nil, nil, deviceError(err)
+		return nil, deviceError(err)
 	}
-	return device, report, nil
+	return report, nil
 }
 
 // admit returns nil when the disk may be written: nothing forbids it, the person
@@ -143,15 +148,18 @@ func deviceError(err error) error {
 	var mismatch *card.MismatchError
 	var release *card.ReleaseError
 	var interrupted *card.InterruptedError
+	var source *card.SourceError
 	switch {
 	case errors.As(err, &liar):
 		return cli.Exit(cli.Device, cli.Hint(err, "nothing on it was changed; send it back"))
 	case errors.As(err, &mismatch):
 		return cli.Exit(cli.Integrity, cli.Hint(err, "the card has no partition table, so no Pi boots from it; try another reader, then another card"))
 	case errors.As(err, &interrupted):
-		return cli.Hint(err, "write it again")
+		return cli.Hint(err, "the same command with --resume goes on where it stopped")
+	case errors.As(err, &source):
+		return imageError(err)
 	case errors.As(err, &release):
 		return cli.Exit(cli.Refused, cli.Hint(err, release.Hint))
 	}
-	return cli.Exit(cli.Device, cli.Hint(err, card.AccessHint(err)))
+	return cli.Exit(cli.Device, cli.Hint(err, card.Hint(err)))
 }

@@ -60,8 +60,8 @@ type Progress struct {
 	Done, Total int64  // bytes; when decompressing, of the compressed file
 }
 
-// The stages of Get, in the order in which they can come; StageHash comes once
-// for the file that was downloaded or given and once for the image in it.
+// The stages of Get, in the order in which they can come. StageHash is of the file
+// that was downloaded or given; the image is hashed while it is decompressed.
 const (
 	StageDownload   = "download"
 	StageHash       = "hash"
@@ -89,6 +89,10 @@ type Image struct {
 // When ctx ends in the middle of a download, the next call goes on where it
 // stopped. Whatever fails, the cache never holds an image that is not whole and right.
 func Get(ctx context.Context, src Source, o Options) (*Image, error) {
+	return obtain(ctx, src, o, nil)
+}
+
+func obtain(ctx context.Context, src Source, o Options, watch *watcher) (*Image, error) {
 	if src.SHA256 != "" {
 		digest, ok := parseDigest(src.SHA256)
 		if !ok {
@@ -109,7 +113,7 @@ func Get(ctx context.Context, src Source, o Options) (*Image, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &getter{Options: o, web: newWeb(o)}
+	g := &getter{Options: o, web: newWeb(o), watch: watch}
 	switch {
 	case strings.Contains(src.Location, "://"):
 		return g.remote(ctx, src)
@@ -128,6 +132,9 @@ func Get(ctx context.Context, src Source, o Options) (*Image, error) {
 type getter struct {
 	Options
 	web *web
+
+	watch     *watcher // may be nil
+	announced bool     // somebody reads from the image that is being made
 }
 
 // origin is what is known about an image before its file is at hand.

@@ -48,7 +48,7 @@ func BenchmarkDecode(b *testing.B) {
 					b.Fatal(err)
 				}
 				s.file.meter = g.meter(StageDecompress, 0, s.size)
-				if _, err := d.decode(context.Background(), sparseFile{f: work}); err != nil {
+				if _, err := d.decode(context.Background(), newGrowing(newSparseFile(work), d.sizes())); err != nil {
 					b.Fatal(err)
 				}
 				work.Close()

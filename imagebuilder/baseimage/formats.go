@@ -32,7 +32,11 @@ type decoder interface {
 	// imageSize is the size of the image in bytes as the file has it, or a part
 	// of it, or 0.
 	imageSize() int64
-	decode(ctx context.Context, out sparseFile) (int64, error)
+	// sizes are those of the parts that are made side by side, or nil if not even
+	// the size of the whole is certain.
+	sizes() []int64
+	// decode makes all parts and returns the size of the image.
+	decode(ctx context.Context, out *growing) (int64, error)
 }
 
 // source is a file that an image is taken from.
@@ -99,7 +103,7 @@ func (s *source) open() (decoder, error) {
 	// A disk with a partition table of either kind: the boot signature.
 	if n == 512 && head[510] == 0x55 && head[511] == 0xaa {
 		s.format = raw
-		return &stream{s, s.size, func() (io.ReadCloser, error) { return io.NopCloser(s.section()), nil }}, nil
+		return &stream{s, s.size, true, func() (io.ReadCloser, error) { return io.NopCloser(s.section()), nil }}, nil
 	}
 	return nil, &FormatError{s.shown, "it is no disk image, nor one in xz, gzip, Zstandard or zip form"}
 }
@@ -128,24 +132,67 @@ func (s *source) damage(off int64, err error) error {
 // stream is a file that is decoded from start to end.
 type stream struct {
 	*source
-	known int64
-	start func() (io.ReadCloser, error)
+	known   int64
+	certain bool // known is the size: otherwise decoding fails
+	start   func() (io.ReadCloser, error)
 }
 
 func (d *stream) imageSize() int64 { return d.known }
 
-func (d *stream) decode(ctx context.Context, out sparseFile) (int64, error) {
+func (d *stream) sizes() []int64 {
+	if !d.certain {
+		return nil
+	}
+	return []int64{d.known}
+}
+
+func (d *stream) decode(ctx context.Context, out *growing) (int64, error) {
 	r, err := d.start()
 	if err != nil {
 		return 0, d.damage(0, err)
 	}
 	defer r.Close()
-	tooLarge := &SizeError{Source: d.shown, Size: maxImage + 1, Limit: true}
-	n, err := out.fill(ctx, 0, &bounded{r, maxImage, tooLarge})
+	limit := &bounded{r, maxImage, &SizeError{Source: d.shown, Size: maxImage + 1, Limit: true}}
+	if d.certain {
+		limit = &bounded{r, d.known, errors.New("there is more than it says")}
+	}
+	out.next()
+	n, err := d.fill(ctx, out, limit)
 	if bad := (readError{}); errors.As(err, &bad) {
 		return n, d.damage(d.file.furthest.Load(), bad.error)
 	}
+	if err == nil && d.certain && n < d.known {
+		return n, d.damage(d.file.furthest.Load(), io.ErrUnexpectedEOF)
+	}
 	return n, err
+}
+
+// fill copies r to the only part and returns how much it was. Errors of r come back
+// as readError: the input is at fault, not the disk.
+func (d *stream) fill(ctx context.Context, out *growing, r io.Reader) (int64, error) {
+	buf := make([]byte, 1<<20)
+	var size int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return size, err
+		}
+		if out.room != nil && size%roomStep == 0 {
+			if err := out.room(); err != nil {
+				return size, err
+			}
+		}
+		n, readErr := readFull(r, buf)
+		if err := out.add(0, buf[:n]); err != nil {
+			return size, err
+		}
+		size += int64(n)
+		if readErr == io.EOF {
+			return size, nil
+		}
+		if readErr != nil {
+			return size, readError{readErr}
+		}
+	}
 }
 
 // bounded fails with err when r gives more than left bytes.
@@ -171,11 +218,11 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // gzip says the size of an image only modulo 4 GiB, and of its last part only.
 func openGzip(s *source) (decoder, error) {
-	return &stream{s, 0, func() (io.ReadCloser, error) { return gzip.NewReader(s.buffered()) }}, nil
+	return &stream{s, 0, false, func() (io.ReadCloser, error) { return gzip.NewReader(s.buffered()) }}, nil
 }
 
 func openZstd(s *source) (decoder, error) {
-	d := &stream{s, 0, func() (io.ReadCloser, error) {
+	d := &stream{s, 0, false, func() (io.ReadCloser, error) {
 		z, err := zstd.NewReader(s.buffered(), zstd.WithDecoderMaxWindow(maxMemory))
 		return zstdReader{z, s}, err
 	}}
@@ -230,7 +277,7 @@ func openZip(s *source) (decoder, error) {
 	if f.UncompressedSize64 > maxImage {
 		return nil, &SizeError{Source: s.shown, Size: maxImage + 1, Limit: true}
 	}
-	return &stream{s, int64(f.UncompressedSize64), f.Open}, nil
+	return &stream{s, int64(f.UncompressedSize64), true, f.Open}, nil
 }
 
 // onlyImage returns the one image in a zip file. Notes beside it do no harm.

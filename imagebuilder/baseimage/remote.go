@@ -118,7 +118,8 @@ func (g *getter) throughPart(ctx context.Context, o *origin, u *url.URL, part *o
 		if !isWrong(err) {
 			return img, err
 		}
-		if err := errors.Join(err, part.Truncate(0)); !d.resumed {
+		// Who has begun to read from an image would read on in another one.
+		if err := errors.Join(err, part.Truncate(0)); !d.resumed || g.announced {
 			return nil, err
 		}
 		g.Log.Warn("resumed download is wrong: starting anew", "cause", err)

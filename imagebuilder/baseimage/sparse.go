@@ -2,24 +2,75 @@ package baseimage
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"os"
+	"sync"
 )
 
 // sparseFile is a new file in which zeros become holes: about a third of a stock
 // image is free space, which then takes no room on the disk. Several goroutines
 // may write different parts at once.
 type sparseFile struct {
-	f *os.File
-
-	// room, where set, is asked before each further roomStep that fill writes.
-	room func() error
+	f    *os.File
+	full *grains
 }
 
-// roomStep is how far an image of unknown size grows between two looks at the
-// free space of the disk.
-const roomStep = 64 << 20
+// newSparseFile begins to write to an empty file.
+func newSparseFile(f *os.File) sparseFile { return sparseFile{f, &grains{}} }
+
+// grains tells which grains of a file were written. All others are holes, which are
+// known without asking the system.
+type grains struct {
+	mu   sync.Mutex
+	bits []uint64
+}
+
+// add notes that the grains that n bytes at off touch were written.
+func (g *grains) add(off, n int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := off / grain; i*grain < off+n; i++ {
+		for int64(len(g.bits)) <= i/64 {
+			g.bits = append(g.bits, make([]uint64, len(g.bits)+64)...)
+		}
+		g.bits[i/64] |= 1 << (i % 64)
+	}
+}
+
+// run returns how many of the n bytes at off are all in holes, or all not.
+func (g *grains) run(off, n int64) (length int64, hole bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for length < n {
+		i := (off + length) / grain
+		empty := i/64 >= int64(len(g.bits)) || g.bits[i/64]>>(i%64)&1 == 0
+		if length > 0 && empty != hole {
+			break
+		}
+		hole = empty
+		length = min(n, (i+1)*grain-off)
+	}
+	return length, hole
+}
+
+// ReadAt reads what is there, and zeros where nothing was written.
+func (s sparseFile) ReadAt(p []byte, off int64) (int, error) {
+	for done := 0; done < len(p); {
+		n, hole := s.full.run(off+int64(done), int64(len(p)-done))
+		part := p[done : done+int(n)]
+		if done += len(part); hole {
+			clear(part)
+			continue
+		}
+		// The last grain of the file may be short.
+		if n, err := s.f.ReadAt(part, off+int64(done-len(part))); err == io.EOF {
+			clear(part[n:])
+		} else if err != nil {
+			return done - len(part) + n, err
+		}
+	}
+	return len(p), nil
+}
 
 // grain is the size of the smallest hole: the block size of common file systems.
 const grain = 4096
@@ -46,6 +97,7 @@ func (s sparseFile) WriteAt(p []byte, off int64) (int, error) {
 		if n, err := s.f.WriteAt(p[start:done], off+int64(start)); err != nil {
 			return start + n, err
 		}
+		s.full.add(off+int64(start), int64(done-start))
 	}
 	return len(p), nil
 }
@@ -56,34 +108,6 @@ func pieceLen(p []byte, off int64) int {
 }
 
 func isZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }
-
-// fill copies r to the file from offset off on and returns how much it was. Errors
-// of r come back as readError: the input is at fault, not the disk.
-func (s sparseFile) fill(ctx context.Context, off int64, r io.Reader) (int64, error) {
-	buf := make([]byte, 1<<20)
-	var size int64
-	for {
-		if err := ctx.Err(); err != nil {
-			return size, err
-		}
-		if s.room != nil && size%roomStep == 0 {
-			if err := s.room(); err != nil {
-				return size, err
-			}
-		}
-		n, readErr := readFull(r, buf)
-		if _, err := s.WriteAt(buf[:n], off+size); err != nil {
-			return size, err
-		}
-		size += int64(n)
-		if readErr == io.EOF {
-			return size, nil
-		}
-		if readErr != nil {
-			return size, readError{readErr}
-		}
-	}
-}
 
 // readFull fills p if it can. Unlike io.ReadFull it does not call a good end
 // unexpected, so that an input that is cut off can be told from one that is not.

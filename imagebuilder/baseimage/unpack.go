@@ -76,33 +76,80 @@ func (g *getter) unpack(ctx context.Context, s *source, d decoder, o *origin, di
 	return img, nil
 }
 
-func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, digest string, work *os.File, need int64) (*Image, error) {
+func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, digest string, work *os.File, need int64) (img *Image, err error) {
 	s.file.meter = g.meter(StageDecompress, 0, s.size)
-	out := sparseFile{f: work}
+	sizes := d.sizes()
+	out := newGrowing(newSparseFile(work), sizes)
+	defer func() {
+		if err != nil {
+			out.fail(err)
+		}
+	}()
 	if d.imageSize() == 0 {
 		out.room = func() error { return g.Cache.reserve(o.name, roomStep) }
 	}
-	size, err := d.decode(ctx, out)
-	if err != nil {
-		return nil, g.Cache.spaceError(err, o.name, max(need-size, roomStep))
+	if sizes != nil {
+		if err := checkSize(o.shown, out.size); err != nil {
+			return nil, err
+		}
+		g.announce(out, o, digest)
 	}
-	if err := checkSize(o.shown, size); err != nil {
+	image, err := g.decode(ctx, d, out)
+	if err != nil {
+		return nil, g.Cache.spaceError(err, o.name, max(need-out.size, roomStep))
+	}
+	if err := checkSize(o.shown, out.size); err != nil {
 		return nil, err
-	}
-	// A hole at the end has to be made. Then down to the disk: a power cut must not
-	// leave an image of the right size and with zeros in it.
-	if err := errors.Join(work.Truncate(size), work.Sync()); err != nil {
-		return nil, g.Cache.spaceError(err, o.name, roomStep)
-	}
-	image, err := g.hash(ctx, work, size)
-	if err != nil {
-		return nil, fmt.Errorf("read image %s: %w", work.Name(), err)
 	}
 	if o.imageSHA256 != "" && image != o.imageSHA256 {
 		return nil, &DigestError{Source: "image in " + o.shown, Want: o.imageSHA256, Got: image}
 	}
-	img, err := g.Cache.add(work, image, record{Name: o.name, Size: size}, digest)
+	if g.watch != nil {
+		g.watch.digest(image)
+	}
+	// A hole at the end has to be made. Then down to the disk: a power cut must not
+	// leave an image of the right size and with zeros in it.
+	if err := errors.Join(work.Truncate(out.size), work.Sync()); err != nil {
+		return nil, g.Cache.spaceError(err, o.name, roomStep)
+	}
+	img, err = g.Cache.add(work, image, record{Name: o.name, Size: out.size}, digest)
 	return o.describe(img, digest), err
+}
+
+// announce tells who watches that an image can be read from.
+func (g *getter) announce(out *growing, o *origin, source string) {
+	if g.watch == nil || g.announced {
+		return
+	}
+	g.announced = true
+	about := o.describe(&Image{Size: out.size, SHA256: o.imageSHA256}, source)
+	g.watch.begin(out, *about)
+}
+
+// decode decompresses and hashes, side by side, and returns the image's digest.
+func (g *getter) decode(ctx context.Context, d decoder, out *growing) (string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var digest string
+	var hashErr error
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		if digest, hashErr = out.digestOf(ctx); hashErr != nil {
+			cancel()
+		}
+	}()
+	size, err := d.decode(ctx, out)
+	if err != nil {
+		out.fail(err)
+	} else {
+		out.end(size)
+	}
+	<-hashed
+	if err == nil || errors.Is(err, context.Canceled) && hashErr != nil {
+		err = hashErr
+	}
+	return digest, err
 }
 
 // spaceError makes a full disk a SpaceError, and leaves other errors alone.

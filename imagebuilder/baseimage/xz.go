@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 )
 
 // The parts of an xz file that are read here: "The .xz File Format", version
@@ -21,7 +20,7 @@ const (
 type xzBlock struct {
 	at       int64   // offset in the file
 	unpadded int64   // bytes there, without padding
-	to, size int64   // where its bytes go in the image, and how many they are
+	size     int64   // of what it makes
 	flags    [2]byte // of its stream: which check the blocks end with
 }
 
@@ -56,7 +55,6 @@ func openXZ(s *source) (decoder, error) {
 	}
 	for i := len(streams) - 1; i >= 0; i-- {
 		for _, b := range streams[i] {
-			b.to = d.total
 			d.total += b.size
 			d.blocks = append(d.blocks, b)
 			if d.total > maxImage {
@@ -135,6 +133,9 @@ func (s *source) xzIndex(footer []byte, end int64) (blocks []xzBlock, start int6
 		crc32.ChecksumIEEE(header[6:8]) != binary.LittleEndian.Uint32(header[8:]) {
 		return nil, 0, s.damage(start, errors.New("stream header is wrong"))
 	}
+	if _, known := checks[header[7]]; !known || header[6] != 0 {
+		return nil, 0, &FormatError{s.shown, fmt.Sprintf("its blocks end with a check of unknown kind %d", header[7])}
+	}
 	for i := range records {
 		records[i].at += start + xzHeaderSize
 		records[i].flags = [2]byte(header[6:8])
@@ -168,61 +169,4 @@ func xzRecords(p []byte, room int64) (blocks []xzBlock, length int64, err error)
 		return nil, 0, errors.New("there is more than it says")
 	}
 	return blocks, length, nil
-}
-
-// memory reads a block's header and returns what decoding it takes: the size of
-// the dictionary. Only LZMA2 is done here; the filters for machine code, which
-// may come before it, are not used for disk images.
-func (d *xzFile) memory(b xzBlock) (int64, error) {
-	first, err := d.read(b.at, 1)
-	if err != nil {
-		return 0, err
-	}
-	header, err := d.read(b.at, min((int64(first[0])+1)*4, b.padded()))
-	if err != nil {
-		return 0, err
-	}
-	flags := header[1]
-	r := bytes.NewReader(header[2:])
-	for _, present := range []byte{0x40, 0x80} { // compressed and uncompressed size
-		if flags&present != 0 {
-			_, badSize := binary.ReadUvarint(r)
-			err = errors.Join(err, badSize)
-		}
-	}
-	var filter [3]byte // id, number of properties, properties
-	if _, short := io.ReadFull(r, filter[:]); err != nil || short != nil {
-		return 0, d.damage(b.at, errors.New("block header is wrong"))
-	}
-	if flags&3 != 0 || filter[0] != xzLZMA2 {
-		return 0, &FormatError{d.shown, "it is compressed with a filter other than LZMA2"}
-	}
-	// Section 5.3.1: mantissa of 2 or 3, exponent from 11 on.
-	bits := int64(filter[2])
-	dictionary := (2 | bits&1) << (bits/2 + 11)
-	if bits > 40 || dictionary > maxMemory {
-		return 0, &FormatError{d.shown, fmt.Sprintf("decompressing it needs more than %d MB of memory", maxMemory>>20)}
-	}
-	return dictionary, nil
-}
-
-// oneBlock returns a block as a stream of its own: header, the block as it is in
-// the file, an index with one record, footer. The sizes of the record are those
-// of the file's index, so the reader compares them with the block.
-func (d *xzFile) oneBlock(b xzBlock) io.Reader {
-	header := append([]byte("\xfd7zXZ\x00"), b.flags[:]...)
-	header = binary.LittleEndian.AppendUint32(header, crc32.ChecksumIEEE(b.flags[:]))
-
-	tail := binary.AppendUvarint([]byte{0, 1}, uint64(b.unpadded))
-	tail = binary.AppendUvarint(tail, uint64(b.size))
-	for len(tail)%4 != 0 {
-		tail = append(tail, 0)
-	}
-	tail = binary.LittleEndian.AppendUint32(tail, crc32.ChecksumIEEE(tail))
-	end := binary.LittleEndian.AppendUint32(nil, uint32(len(tail)/4-1))
-	end = append(end, b.flags[:]...)
-	tail = binary.LittleEndian.AppendUint32(tail, crc32.ChecksumIEEE(end))
-	tail = append(append(tail, end...), "YZ"...)
-
-	return io.MultiReader(bytes.NewReader(header), io.NewSectionReader(&d.file, b.at, b.padded()), bytes.NewReader(tail))
 }

@@ -1,42 +1,48 @@
 package baseimage
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"io"
 	"sync"
 
-	"github.com/ulikunitz/xz"
+	"picluster/imagebuilder/lzma2"
 )
+
+// xzMemory is what the windows of all workers may take together, in bytes. What
+// xz -6 makes, as the vendor's files are, takes 12 MiB for each.
+const xzMemory = 192 << 20
+
+// sizes are those of the blocks.
+func (d *xzFile) sizes() []int64 {
+	sizes := make([]int64, len(d.blocks))
+	for i, b := range d.blocks {
+		sizes[i] = b.size
+	}
+	return sizes
+}
 
 // decode decompresses blocks side by side, each straight to its place in the
 // image. xz --threads and Raspberry Pi's own files have a block for every 24 MiB
 // or so; a file of one block keeps one worker busy.
-func (d *xzFile) decode(ctx context.Context, out sparseFile) (int64, error) {
+func (d *xzFile) decode(ctx context.Context, out *growing) (int64, error) {
 	workers, err := d.affordable()
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	next := make(chan int)
-	go func() {
-		defer close(next)
-		for i := range d.blocks {
-			select {
-			case next <- i:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
 	errs := make([]error, len(d.blocks))
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for i := range next {
-				if errs[i] = d.block(ctx, d.blocks[i], out); errs[i] != nil {
+			z := &lzma2.Decoder{}
+			for ctx.Err() == nil {
+				i, ok := out.next()
+				if !ok {
+					return
+				}
+				errs[i] = d.block(ctx, z, d.blocks[i], func(p []byte) error { return out.add(i, p) })
+				if errs[i] != nil {
 					cancel()
 				}
 			}
@@ -75,33 +81,10 @@ func (d *xzFile) affordable() (int, error) {
 	if len(d.blocks) == 0 {
 		return 0, nil
 	}
-	dictionary, err := d.memory(d.blocks[0])
+	head, err := d.head(d.blocks[0])
 	if err != nil {
 		return 0, err
 	}
-	return min(max(1, d.workers), len(d.blocks), int(maxMemory/dictionary)), nil
-}
-
-var errLonger = errors.New("block is longer than the index says")
-
-func (d *xzFile) block(ctx context.Context, b xzBlock, out sparseFile) error {
-	if _, err := d.memory(b); err != nil {
-		return err
-	}
-	z, err := xz.NewReader(bufio.NewReaderSize(d.oneBlock(b), 64<<10))
-	if err != nil {
-		return d.damage(b.at, err)
-	}
-	// The reader checks sizes and check value at the end: read up to there.
-	_, err = out.fill(ctx, b.to, &bounded{z, b.size, errLonger})
-	if bad := (readError{}); errors.As(err, &bad) {
-		// The index has shown that the block is there as a whole, so an early end
-		// is damage.
-		err = bad.error
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("block ends too early")
-		}
-		return d.damage(b.at, err)
-	}
-	return err
+	each := lzma2.Memory(head.dictionary, d.blocks[0].size)
+	return max(1, min(d.workers, len(d.blocks), int(xzMemory/max(1, each)))), nil
 }

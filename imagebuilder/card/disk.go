@@ -10,10 +10,19 @@ import (
 // disk is a device, or a file that stands for one, opened for writing or reading
 // back. Transfers are whole blocks from aligned memory, as direct I/O demands.
 type disk struct {
-	file   *os.File
+	file   medium
 	path   string
 	size   int64
 	sector int // bytes; 0: a regular file, which has no rules
+}
+
+// medium is what a disk is read from and written to: an *os.File, but in tests of
+// broken cards.
+type medium interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+	Close() error
 }
 
 // blockSize is the grain of all transfers: the largest sector of any disk.
@@ -54,21 +63,40 @@ func openFile(path string, size int64, forWriting bool) (*disk, error) {
 
 func (o *disk) Close() error { return o.file.Close() }
 
+// readAt reads all of p. Where that fails, the error names the first block that is
+// not to be read.
 func (o *disk) readAt(p []byte, off int64) error {
-	if n, err := o.file.ReadAt(p, off); n < len(p) {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+	if err := o.read(p, off); err == nil || len(p) <= blockSize {
+		return err
+	}
+	for at := 0; at < len(p); at += blockSize {
+		if err := o.read(p[at:min(at+blockSize, len(p))], off+int64(at)); err != nil {
+			return err
 		}
-		return fmt.Errorf("read %s at byte %d: %w", o.path, off, err)
 	}
 	return nil
 }
 
-func (o *disk) writeAt(p []byte, off int64) error {
-	if _, err := o.file.WriteAt(p, off); err != nil {
-		return fmt.Errorf("write %s at byte %d: %w", o.path, off, err)
+func (o *disk) read(p []byte, off int64) error {
+	n, err := o.file.ReadAt(p, off)
+	if n == len(p) {
+		return nil
 	}
-	return nil
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read %s at byte %d: %w", o.path, off+int64(n), err)
+}
+
+func (o *disk) writeAt(p []byte, off int64) error {
+	n, err := o.file.WriteAt(p, off)
+	if n == len(p) && err == nil {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrShortWrite
+	}
+	return fmt.Errorf("write %s at byte %d: %w", o.path, off+int64(n), err)
 }
 
 // sync waits until the disk says that it has stored everything.
@@ -76,8 +104,8 @@ func (o *disk) sync() error {
 	if err := o.file.Sync(); err != nil {
 		return fmt.Errorf("flush %s: %w", o.path, err)
 	}
-	if o.sector == 0 {
-		dropCache(o.file)
+	if f, ok := o.file.(*os.File); ok && o.sector == 0 {
+		dropCache(f)
 	}
 	return nil
 }

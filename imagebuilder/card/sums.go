@@ -14,10 +14,62 @@ import (
 // the usual erase unit of an SD card.
 const chunkSize = 4 << 20
 
-// Chunk is a piece of a card and its digest.
+// digest identifies a block: the first half of its SHA-256.
+type digest [sha256.Size / 2]byte
+
+// Chunk is a piece of a card and its digest: SHA-256 over the digests of its blocks,
+// which says the same about its bytes and lets one block be changed or blamed
+// without reading the others.
 type Chunk struct {
 	Start, Length int64 // bytes
 	SHA256        [sha256.Size]byte
+
+	blocks []digest // nil where only SHA256 is known
+}
+
+// digests hashes each block of data.
+func digests(data []byte) []digest {
+	blocks := make([]digest, 0, (len(data)+blockSize-1)/blockSize)
+	for ; len(data) > 0; data = data[min(blockSize, len(data)):] {
+		sum := sha256.Sum256(data[:min(blockSize, len(data))])
+		blocks = append(blocks, digest(sum[:]))
+	}
+	return blocks
+}
+
+// set takes over what the chunk's blocks are.
+func (c *Chunk) set(blocks []digest) {
+	h := sha256.New()
+	for i := range blocks {
+		h.Write(blocks[i][:])
+	}
+	c.blocks, c.SHA256 = blocks, [sha256.Size]byte(h.Sum(nil))
+}
+
+// differing returns the runs of blocks that are not the chunk's. Where only the
+// chunk's own digest is known, that is all of it or nothing.
+func (c *Chunk) differing(blocks []digest) []run {
+	if c.blocks == nil {
+		other := Chunk{}
+		if other.set(blocks); other.SHA256 == c.SHA256 {
+			return nil
+		}
+		return []run{{0, c.Length}}
+	}
+	var runs []run
+	for i := range blocks {
+		if blocks[i] == c.blocks[i] {
+			continue
+		}
+		start := int64(i) * blockSize
+		end := min(start+blockSize, c.Length)
+		if last := len(runs) - 1; last >= 0 && runs[last].end == start {
+			runs[last].end = end
+			continue
+		}
+		runs = append(runs, run{start, end})
+	}
+	return runs
 }
 
 // Sums is everything that was written to a card, piece by piece, in the order of
@@ -50,7 +102,7 @@ func (s *Sums) Bytes() int64 {
 	return n
 }
 
-const sumsHead = "picluster card sums 1\n"
+const sumsHead = "picluster card sums 2\n"
 
 // MarshalText implements encoding.TextMarshaler.
 func (s *Sums) MarshalText() ([]byte, error) {

@@ -3,7 +3,6 @@ package card
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,10 +61,6 @@ func dropCache(f *os.File) {
 	_, _ = unix.FcntlInt(f.Fd(), unix.F_NOCACHE, 1)
 }
 
-// AccessHint says what to do when opening a disk was not permitted.
-func AccessHint(err error) string {
-	if errors.Is(err, fs.ErrPermission) {
-		return "writing to a disk needs permission on it: run the same command with sudo"
-	}
-	return ""
+func accessHint(string) string {
+	return "writing to a disk needs permission on it: run the same command with sudo"
 }

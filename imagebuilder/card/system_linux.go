@@ -3,7 +3,6 @@ package card
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"unsafe"
@@ -54,7 +53,7 @@ func (d *Device) open(forWriting bool) (*disk, error) {
 	}
 	o := &disk{file: f, path: d.Path, size: d.Size}
 	if o.sector, err = unix.IoctlGetInt(int(f.Fd()), unix.BLKSSZGET); err == nil {
-		err = o.checkSize()
+		err = o.checkSize(f)
 	}
 	if err != nil {
 		f.Close()
@@ -64,9 +63,9 @@ func (d *Device) open(forWriting bool) (*disk, error) {
 }
 
 // checkSize compares the size of what is open now with the one that was shown.
-func (o *disk) checkSize() error {
+func (o *disk) checkSize(f *os.File) error {
 	var size uint64
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, o.file.Fd(), unix.BLKGETSIZE64, uintptr(unsafe.Pointer(&size))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKGETSIZE64, uintptr(unsafe.Pointer(&size))); errno != 0 {
 		return fmt.Errorf("ask for its size: %w", errno)
 	}
 	if int64(size) != o.size {
@@ -78,7 +77,9 @@ func (o *disk) checkSize() error {
 // reread has the kernel read the new partition table. Who has only permission on
 // the device, or a disk without partitions, does without.
 func (o *disk) reread() {
-	_ = unix.IoctlSetInt(int(o.file.Fd()), unix.BLKRRPART, 0)
+	if f, ok := o.file.(*os.File); ok {
+		_ = unix.IoctlSetInt(int(f.Fd()), unix.BLKRRPART, 0)
+	}
 }
 
 // dropCache makes the next reading of a regular file come from its disk.
@@ -86,10 +87,9 @@ func dropCache(f *os.File) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
-// AccessHint says what to do when opening a disk was not permitted.
-func AccessHint(err error) string {
-	if errors.Is(err, fs.ErrPermission) {
-		return "writing to a disk needs permission on it: run the same command with sudo, or as a member of the group disk"
-	}
-	return ""
+// accessHint: what a desktop makes of a device file is undone when the card is taken
+// out, so nothing stays open to anybody.
+func accessHint(path string) string {
+	return "only opening the disk needs permission, and only until it is taken out: sudo chown $USER " + path +
+		"; whoever is in the group disk always has it"
 }

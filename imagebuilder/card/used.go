@@ -1,6 +1,7 @@
 package card
 
 import (
+	"cmp"
 	"slices"
 
 	"picluster/imagebuilder/ext4"
@@ -14,21 +15,27 @@ const smallGap = 64 << 10
 
 // used returns what of an image has to be written, as ranges of whole blocks: all
 // but the blocks that the FAT or the ext4 bitmaps call free. A stock image is a
-// third free space.
+// third free space. Where they are not understood, all but what is not in mapped,
+// if that is not nil.
 //
 // Blocks of zeros are written like all others. To leave them out is the classic
 // way to damage files on a card that was used before: zeros inside of a file are
 // data, and no check of the file system would notice. Whatever is not understood
 // is written.
-func used(img image.Disk) []image.Extent {
+func used(img image.Disk, mapped []image.Extent) []image.Extent {
 	i, err := image.Open(img)
 	if err != nil {
 		return []image.Extent{{Start: 0, Length: img.Size()}}
 	}
 	var free []image.Extent
-	free = append(free, freeOf(i.BootPartition, bootUsed(i))...)
-	free = append(free, freeOf(i.RootPartition, rootUsed(i))...)
-	slices.SortFunc(free, func(a, b image.Extent) int { return int(min(max(a.Start-b.Start, -1), 1)) })
+	for _, p := range i.Table.Partitions {
+		extents := usedOf(i, p)
+		if extents == nil && mapped != nil {
+			extents = within(mapped, p)
+		}
+		free = append(free, freeOf(p, extents)...)
+	}
+	slices.SortFunc(free, func(a, b image.Extent) int { return cmp.Compare(a.Start, b.Start) })
 	var all []image.Extent
 	at := int64(0)
 	for _, f := range free {
@@ -42,6 +49,37 @@ func used(img image.Disk) []image.Extent {
 	}
 	if at < img.Size() {
 		all = append(all, image.Extent{Start: at, Length: img.Size() - at})
+	}
+	return all
+}
+
+// Understands reports whether the file systems themselves tell what of the image is
+// in use. Otherwise Options.Mapped is of use.
+func Understands(img image.Disk) bool {
+	i, err := image.Open(img)
+	return err == nil && !slices.ContainsFunc(i.Table.Partitions, func(p image.Partition) bool { return usedOf(i, p) == nil })
+}
+
+// usedOf returns what of a partition is in use, from its start, or nil if it is not
+// known.
+func usedOf(i *image.Image, p image.Partition) []image.Extent {
+	switch p.Number {
+	case i.BootPartition.Number:
+		return bootUsed(i)
+	case i.RootPartition.Number:
+		return rootUsed(i)
+	}
+	return nil
+}
+
+// within returns what of the extents lies in the partition, from its start.
+func within(extents []image.Extent, p image.Partition) []image.Extent {
+	all := []image.Extent{}
+	for _, e := range extents {
+		start, end := max(e.Start, p.Start), min(e.Start+e.Length, p.Start+p.Size)
+		if start < end {
+			all = append(all, image.Extent{Start: start - p.Start, Length: end - start})
+		}
 	}
 	return all
 }

@@ -1,35 +1,28 @@
 package card
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 )
 
-// verify reads the chunks back from the disk and compares them.
+// verify reads the chunks back from the disk and compares every block.
 func (j *job) verify(ctx context.Context, chunks []Chunk) error {
 	if !j.options.Verify {
 		return nil
 	}
-	buf := aligned(chunkSize)
 	progress := j.meter(StageVerify, chunks)
-	for _, c := range chunks {
-		if err := ctx.Err(); err != nil {
-			return err
+	return flow(ctx, chunks, j.readBack, func(p *piece) error {
+		if bad := p.chunk.differing(digests(p.data)); bad != nil {
+			at := p.chunk.Start + bad[0].start
+			return &MismatchError{j.target.path, at + j.firstDifference(p.data[bad[0].start:bad[0].end], at)}
 		}
-		data := buf[:c.Length]
-		if err := j.target.readAt(data, c.Start); err != nil {
-			return err
-		}
-		if sha256.Sum256(data) != c.SHA256 {
-			return &MismatchError{j.target.path, c.Start + j.firstDifference(data, c.Start)}
-		}
-		progress.add(c.Length)
-	}
-	return nil
+		progress.add(p.chunk.Length)
+		return nil
+	})
 }
+
+func (j *job) readBack(p *piece) error { return j.target.readAt(p.data, p.chunk.Start) }
 
 // firstDifference finds the byte, to show whether it is one sector or the card.
 func (j *job) firstDifference(got []byte, start int64) int64 {
@@ -53,26 +46,23 @@ func Compare(ctx context.Context, d *Device, sums *Sums, progress func(done, tot
 		return nil, err
 	}
 	defer source.Close()
-	var differ []Chunk
-	buf := aligned(chunkSize)
-	done, total := int64(0), sums.Bytes()
-	for _, c := range sums.Chunks {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	if last := len(sums.Chunks) - 1; last >= 0 {
+		if end := sums.Chunks[last].Start + sums.Chunks[last].Length; end > source.size {
+			return nil, fmt.Errorf("compare %s: it ends at byte %d, the card had %d at least", d.Path, source.size, end)
 		}
-		if c.Start+c.Length > source.size {
-			return nil, fmt.Errorf("compare %s: it ends at byte %d, the card had more", d.Path, source.size)
-		}
-		if err := source.readAt(buf[:c.Length], c.Start); err != nil {
-			return nil, err
-		}
-		if digest := sha256.Sum256(buf[:c.Length]); !bytes.Equal(digest[:], c.SHA256[:]) {
-			differ = append(differ, c)
-		}
-		done += c.Length
-		progress(done, total)
 	}
-	return differ, nil
+	var differ []Chunk
+	done, total := int64(0), sums.Bytes()
+	j := &job{target: source}
+	err = flow(ctx, sums.Chunks, j.readBack, func(p *piece) error {
+		if p.chunk.differing(digests(p.data)) != nil {
+			differ = append(differ, *p.chunk)
+		}
+		done += p.chunk.Length
+		progress(done, total)
+		return nil
+	})
+	return differ, err
 }
 
 func openSource(d *Device) (*disk, error) {
@@ -81,6 +71,18 @@ func openSource(d *Device) (*disk, error) {
 	}
 	return d.open(false)
 }
+
+// SourceError says that the image could not be had as a whole: the card is not at
+// fault, and has no partition table.
+type SourceError struct {
+	Offset int64 // of the image, in bytes
+	err    error
+}
+
+func (e *SourceError) Error() string {
+	return fmt.Sprintf("read image at byte %d: %v", e.Offset, e.err)
+}
+func (e *SourceError) Unwrap() error { return e.err }
 
 // MismatchError says that a card does not give back what was written to it.
 type MismatchError struct {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"picluster/imagebuilder/image"
@@ -19,12 +20,24 @@ const (
 // Options are what Write works with.
 type Options struct {
 	Verify   bool                                  // read everything back and compare
+	Resume   bool                                  // write only what is not on the disk already
 	Progress func(stage string, done, total int64) // bytes; may be nil
+
+	// Mapped, unless nil, is what of the image holds data, for partitions whose file
+	// systems do not tell.
+	Mapped []image.Extent
+	Settle Settle // may be nil
 }
+
+// Settle is called when all of an image but its first block is on the disk. It
+// returns the image as it finally is, which may be another one only within the
+// extents: no more than that has to be known before. Its error ends Write.
+type Settle func(context.Context) (final image.Disk, changed []image.Extent, err error)
 
 // Report is what Write did.
 type Report struct {
-	Written  int64 // bytes; less than the image, whose free space is left out
+	Used     int64 // bytes of the image that are in use, all of which are on the disk now
+	Written  int64 // bytes that were written; fewer than Used after Resume
 	Verified bool
 	Elapsed  time.Duration
 	SHA256   string // of the sums: two cards with the same one are the same
@@ -40,27 +53,32 @@ type Report struct {
 // a *MismatchError when it does not give back what was written, an
 // *InterruptedError when ctx ended after the first byte was written.
 func Write(ctx context.Context, shown *Device, img image.Disk, o Options) (*Report, error) {
-	began := time.Now()
 	target, err := openTarget(shown, img.Size())
 	if err != nil {
 		return nil, err
 	}
 	defer target.Close()
+	return write(ctx, target, img, o)
+}
+
+func write(ctx context.Context, target *disk, img image.Disk, o Options) (*Report, error) {
+	began := time.Now()
+	if o.Progress == nil {
+		o.Progress = func(string, int64, int64) {}
+	}
+	// What is in use of the image comes first: reading it may fail.
+	j := &job{img: img, target: target, options: o, sums: Sums{chunks(used(img, o.Mapped))}}
 	if target.sector > 0 {
 		if err := probe(target); err != nil {
 			return nil, err
 		}
 	}
-	if o.Progress == nil {
-		o.Progress = func(string, int64, int64) {}
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	j := &job{img: img, target: target, options: o, sums: Sums{chunks(used(img))}}
 	if err := j.run(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil, &InterruptedError{shown.Path, ctx.Err()}
+			return nil, &InterruptedError{target.path, ctx.Err()}
 		}
 		return nil, err
 	}
@@ -69,8 +87,9 @@ func Write(ctx context.Context, shown *Device, img image.Disk, o Options) (*Repo
 	if err != nil {
 		return nil, err
 	}
-	digest := sha256.Sum256(text)
-	return &Report{Written: j.sums.Bytes(), Verified: o.Verify, Elapsed: time.Since(began), SHA256: hex.EncodeToString(digest[:]), Sums: j.sums}, nil
+	sum := sha256.Sum256(text)
+	return &Report{Used: j.sums.Bytes(), Written: j.written, Verified: o.Verify, Elapsed: time.Since(began),
+		SHA256: hex.EncodeToString(sum[:]), Sums: j.sums}, nil
 }
 
 // openTarget opens the disk and makes sure that it still is the one shown.
@@ -104,6 +123,7 @@ type job struct {
 	target  *disk
 	options Options
 	sums    Sums
+	written int64 // bytes
 }
 
 // run lists what happens, in order.
@@ -118,10 +138,19 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.clearEnd(); err != nil {
 		return err
 	}
+	if err := j.settle(ctx, rest); err != nil {
+		return err
+	}
+	if err := j.target.sync(); err != nil {
+		return err
+	}
 	if err := j.verify(ctx, rest); err != nil {
 		return err
 	}
 	if err := j.write(ctx, first); err != nil {
+		return err
+	}
+	if err := j.target.sync(); err != nil {
 		return err
 	}
 	return j.verify(ctx, first)
@@ -148,39 +177,85 @@ func (j *job) clearEnd() error {
 	return j.target.writeAt(aligned(int(j.target.size-start)), start)
 }
 
-// filled is a chunk with its bytes.
-type filled struct {
-	chunk *Chunk
-	data  []byte
-	err   error
-}
-
-// write writes the chunks in order and flushes. Reading and hashing the image
-// goes on while the disk is busy.
+// write writes the chunks in order.
 func (j *job) write(ctx context.Context, chunks []Chunk) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	free := make(chan []byte, 3)
-	for range cap(free) {
-		free <- aligned(chunkSize)
-	}
-	ready := make(chan filled)
-	go j.fill(ctx, chunks, free, ready)
 	progress := j.meter(StageWrite, chunks)
-	for f := range ready {
-		if f.err != nil {
-			return f.err
-		}
-		if err := j.target.writeAt(f.data, f.chunk.Start); err != nil {
+	steps := []func(*piece) error{j.read, j.hash}
+	if j.options.Resume {
+		steps = append(steps, j.keep)
+	}
+	return flow(ctx, chunks, append(steps, func(p *piece) error {
+		if err := j.put(p); err != nil {
 			return err
 		}
-		free <- f.data[:chunkSize]
-		progress.add(f.chunk.Length)
+		progress.add(p.chunk.Length)
+		return nil
+	})...)
+}
+
+// read reads a chunk of the image.
+func (j *job) read(p *piece) error {
+	if n, err := j.img.ReadAt(p.data, p.chunk.Start); n < len(p.data) {
+		return &SourceError{p.chunk.Start + int64(n), err}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	return nil
+}
+
+func (j *job) hash(p *piece) error {
+	p.chunk.set(digests(p.data))
+	p.runs = []run{{0, p.chunk.Length}}
+	return nil
+}
+
+// keep finds out which blocks of a chunk are on the disk already. What is not to be
+// read counts as missing.
+func (j *job) keep(p *piece) error {
+	got := aligned(len(p.data))
+	if err := j.target.readAt(got, p.chunk.Start); err == nil {
+		p.runs = p.chunk.differing(digests(got))
 	}
-	return j.target.sync()
+	return nil
+}
+
+func (j *job) put(p *piece) error {
+	for _, r := range p.runs {
+		if err := j.target.writeAt(p.data[r.start:r.end], p.chunk.Start+r.start); err != nil {
+			return err
+		}
+		j.written += r.end - r.start
+	}
+	return nil
+}
+
+// settle writes what has become known of the image since.
+func (j *job) settle(ctx context.Context, chunks []Chunk) error {
+	if j.options.Settle == nil {
+		return nil
+	}
+	img, extents, err := j.options.Settle(ctx)
+	if err != nil {
+		return &SourceError{j.img.Size(), err}
+	}
+	j.img = img
+	for i := range chunks {
+		c := &chunks[i]
+		if !slices.ContainsFunc(extents, func(e image.Extent) bool {
+			return e.Start < c.Start+c.Length && c.Start < e.Start+e.Length
+		}) {
+			continue
+		}
+		p := &piece{chunk: c, data: aligned(int(c.Length))}
+		if err := j.read(p); err != nil {
+			return err
+		}
+		now := digests(p.data)
+		p.runs = c.differing(now)
+		c.set(now)
+		if err := j.put(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // meter shows how far a stage is, in bytes.
@@ -206,28 +281,4 @@ func (j *job) meter(stage string, chunks []Chunk) *meter {
 func (m *meter) add(n int64) {
 	m.done += n
 	m.show(m.stage, m.done, m.total)
-}
-
-// fill reads the chunks of the image and hashes them, into buffers from free.
-func (j *job) fill(ctx context.Context, chunks []Chunk, free <-chan []byte, ready chan<- filled) {
-	defer close(ready)
-	for i := range chunks {
-		c := &chunks[i]
-		var buf []byte
-		select {
-		case buf = <-free:
-		case <-ctx.Done():
-			return
-		}
-		f := filled{chunk: c, data: buf[:c.Length]}
-		if n, err := j.img.ReadAt(f.data, c.Start); int64(n) < c.Length {
-			f.err = fmt.Errorf("read image at byte %d: %w", c.Start, err)
-		}
-		c.SHA256 = sha256.Sum256(f.data)
-		select {
-		case ready <- f:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

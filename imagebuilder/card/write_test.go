@@ -67,7 +67,7 @@ func TestWrite_everyUsedByteIsTheImages(t *testing.T) {
 	// What the FAT and ext4 call used, asked for the card itself this time.
 	got := image.NewOverlay(f, img.Size())
 	a, b := make([]byte, chunkSize), make([]byte, chunkSize)
-	for _, c := range chunks(used(got)) {
+	for _, c := range chunks(used(got, nil)) {
 		a, b = a[:c.Length], b[:c.Length]
 		if _, err := img.ReadAt(a, c.Start); err != nil {
 			t.Fatal(err)
@@ -205,7 +205,7 @@ func TestCompare_findsTheChunk(t *testing.T) {
 	if err := put(d.Path, last.Start, "changed"); err != nil {
 		t.Fatal(err)
 	}
-	if differ := compare(); len(differ) != 1 || differ[0] != last {
+	if differ := compare(); len(differ) != 1 || differ[0].Start != last.Start {
 		t.Errorf("%d chunks differ, want the last", len(differ))
 	}
 }
@@ -213,7 +213,7 @@ func TestCompare_findsTheChunk(t *testing.T) {
 func TestSums_refusesWhatItDidNotWrite(t *testing.T) {
 	digest := strings.Repeat("0", 64)
 	for _, text := range []string{
-		"", "picluster card sums 2\n", sumsHead + "x\n", sumsHead + "0 4096 12\n", sumsHead + "0 4096 " + digest + "00\n",
+		"", "picluster card sums 1\n", sumsHead + "x\n", sumsHead + "0 4096 12\n", sumsHead + "0 4096 " + digest + "00\n",
 		sumsHead + "0 0 " + digest + "\n", sumsHead + "0 99999999 " + digest + "\n",
 		sumsHead + "4096 4096 " + digest + "\n0 4096 " + digest + "\n", sumsHead + "-1 4096 " + digest + "\n",
 	} {

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -108,17 +109,25 @@ func (o *Overlay) ChangedExtents() []Extent {
 	for b := range o.changed {
 		blocks = append(blocks, b)
 	}
-	slices.Sort(blocks)
 	var extents []Extent
 	for _, b := range blocks {
-		e := Extent{b * blockSize, min(blockSize, o.size-b*blockSize)}
-		if last := len(extents) - 1; last >= 0 && extents[last].Start+extents[last].Length == e.Start {
-			extents[last].Length += e.Length
+		extents = append(extents, Extent{b * blockSize, min(blockSize, o.size-b*blockSize)})
+	}
+	return Merge(extents)
+}
+
+// Merge sorts extents and makes one of those that touch or overlap.
+func Merge(extents []Extent) []Extent {
+	slices.SortFunc(extents, func(a, b Extent) int { return cmp.Compare(a.Start, b.Start) })
+	var merged []Extent
+	for _, e := range extents {
+		if last := len(merged) - 1; last >= 0 && e.Start <= merged[last].Start+merged[last].Length {
+			merged[last].Length = max(merged[last].Length, e.Start+e.Length-merged[last].Start)
 			continue
 		}
-		extents = append(extents, e)
+		merged = append(merged, e)
 	}
-	return extents
+	return merged
 }
 
 // Extent is a range of bytes of a disk.

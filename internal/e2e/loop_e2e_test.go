@@ -76,19 +76,23 @@ func usedCard(t *testing.T, size int64) string {
 // real ones, at the places modulo real: the counterfeit card of the market.
 func wrapping(t *testing.T, size, real string) string {
 	t.Helper()
-	dir := t.TempDir()
-	back, mnt := filepath.Join(dir, "flash"), filepath.Join(dir, "mnt")
-	if err := os.Mkdir(mnt, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	back := filepath.Join(t.TempDir(), "flash")
 	run(t, "truncate", "--size", real, back)
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "nbdfuse", filepath.Join(mnt, "disk"), "--command", "nbdkit", "-s", "eval",
+	return serve(t, "eval",
 		"get_size=echo "+size, "can_write=exit 0", "can_flush=exit 0", "flush=exit 0",
 		"pread=dd if="+back+" iflag=skip_bytes,count_bytes bs=64k count=$3 skip=$(($4 % "+real+")) status=none",
 		"pwrite=dd of="+back+" oflag=seek_bytes conv=notrunc bs=64k seek=$(($4 % "+real+")) status=none")
+}
+
+// serve makes a file of what nbdkit, with those arguments, serves. It goes when the
+// test ends.
+func serve(t *testing.T, nbdkit ...string) string {
+	t.Helper()
+	mnt := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "nbdfuse", append([]string{filepath.Join(mnt, "disk"), "--command", "nbdkit", "-s"}, nbdkit...)...)
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v (Debian packages nbdfuse and nbdkit)", err)
+		t.Fatalf("%v (Debian packages libnbd-bin and nbdkit)", err)
 	}
 	t.Cleanup(func() {
 		run(t, "umount", mnt)

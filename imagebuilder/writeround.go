@@ -1,0 +1,192 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"picluster/imagebuilder/card"
+	"picluster/imagebuilder/image"
+	"picluster/imagebuilder/plan"
+	"picluster/imagebuilder/secrets"
+	"picluster/internal/cli"
+)
+
+// insert asks for the cards of a round.
+func insert(names, devices []string, done, total int) string {
+	if len(names) == 1 {
+		return fmt.Sprintf("Insert the card for %s (%d of %d) and press Enter: ", names[0], done+1, total)
+	}
+	var which []string
+	for i, name := range names {
+		if len(devices) > 0 {
+			name += " into " + devices[i]
+		}
+		which = append(which, name)
+	}
+	return fmt.Sprintf("Insert the cards for %s (%d to %d of %d) and press Enter: ", strings.Join(which, ", "), done+1, done+len(names), total)
+}
+
+// readersWith returns the first n devices, or the n cards that are in readers. More
+// cards than are wanted might be somebody's photos.
+func (w *writeFlags) readersWith(devices []string, n int) ([]string, error) {
+	if w.readers == 0 {
+		return devices[:n], nil
+	}
+	all, err := card.List()
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, d := range all {
+		if d.Removable && d.Size > 0 {
+			found = append(found, d.Path)
+		}
+	}
+	if len(found) != n {
+		return nil, cli.Exit(cli.Refused, cli.Hint(fmt.Errorf("find %s: the removable disks are: %s", plural(n, "card"), cmp.Or(strings.Join(found, ", "), "none")),
+			"put in as many as are to be written, or name the devices"))
+	}
+	return found, nil
+}
+
+// order is a card to be written: what, and where to.
+type order struct {
+	name   string
+	made   *plan.Plan
+	img    *patched
+	target *target
+	device *card.Device
+	report *card.Report
+	err    error
+}
+
+// round writes a card to each device, all at the same time. Whatever can be refused
+// is refused before the first of them is touched.
+func (w *writeFlags) round(ctx context.Context, env cli.Env, p *project, b *base, devices, names []string) error {
+	orders := make([]*order, len(names))
+	for i, name := range names {
+		o := &order{name: name, target: w.target(devices[i])}
+		var err error
+		if o.made, o.img, err = w.patch(p, b, name); err != nil {
+			return err
+		}
+		fmt.Fprintf(env.Stderr, "Card for %s (%s) of cluster %s, %s.\n", name, o.made.Cards[0].Config.Role, p.cluster.Name, b.info.Name)
+		if o.device, err = o.target.prepare(env, o.img.Size()); err != nil {
+			return fmt.Errorf("write card for %s: %w", name, err)
+		}
+		orders[i] = o
+	}
+	shown := newBoard(env.Stderr, len(orders))
+	var writing sync.WaitGroup
+	for i, o := range orders {
+		writing.Go(func() {
+			o.report, o.err = o.target.write(ctx, o.device, o.img, card.Options{
+				Mapped: b.mapped(o.img), Settle: w.settled(p, b, o), Progress: shown.show(i)})
+		})
+	}
+	writing.Wait()
+	shown.done()
+	return w.finish(env, p, orders)
+}
+
+// patch makes a card's plan and image.
+func (w *writeFlags) patch(p *project, b *base, name string) (*plan.Plan, *patched, error) {
+	made, err := w.makePlan(p, b, []string{name})
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := patchCard(b, made, made.Cards[0])
+	if err != nil {
+		return nil, nil, fmt.Errorf("patch image for %s: %w", name, err)
+	}
+	return made, img, nil
+}
+
+// settled makes the card's image once more when the digest of the base image, which
+// stands on the card, was not known before.
+func (w *writeFlags) settled(p *project, b *base, o *order) func(context.Context) (image.Disk, []image.Extent, error) {
+	return func(ctx context.Context) (image.Disk, []image.Extent, error) {
+		if err := b.settle(ctx); err != nil {
+			return nil, nil, err
+		}
+		if o.made.Base.SHA256 == b.digest() {
+			return o.img, nil, nil
+		}
+		changed := o.img.ChangedExtents()
+		var err error
+		if o.made, o.img, err = w.patch(p, b, o.name); err != nil {
+			return nil, nil, err
+		}
+		return o.img, append(changed, o.img.ChangedExtents()...), nil
+	}
+}
+
+// finish records the cards that were written, and says what became of each.
+func (w *writeFlags) finish(env cli.Env, p *project, orders []*order) error {
+	var failed []error
+	for _, o := range orders {
+		if o.err == nil {
+			o.err = record(p, o)
+		}
+		if o.err != nil {
+			failed = append(failed, fmt.Errorf("write card for %s: %w", o.name, o.err))
+			continue
+		}
+		sayWritten(env, p, o.made.Cards[0], o.report)
+	}
+	switch {
+	case len(failed) == 0:
+		sayNext(env, p)
+		return nil
+	case len(failed) == 1 && len(orders) == 1:
+		return failed[0]
+	case len(failed) < len(orders):
+		return cli.Exit(cli.Partial, errors.Join(failed...))
+	}
+	return cli.Exit(cli.CodeOf(failed[0]), errors.Join(failed...))
+}
+
+func record(p *project, o *order) error {
+	identity, err := p.bundle.Card(o.name)
+	if err != nil {
+		return err
+	}
+	sums, err := o.report.Sums.MarshalText()
+	if err != nil {
+		return err
+	}
+	d := o.device
+	return p.bundle.Record(secrets.Entry{Node: o.name, CardID: identity.ID(), Generation: identity.Generation(), Time: time.Now().UTC().Truncate(time.Second),
+		Device:      secrets.Device{Path: d.Path, Model: d.Model, Serial: d.Serial, Size: d.Size},
+		ImageSHA256: o.report.SHA256, Size: o.img.Size()}, sums)
+}
+
+// sayWritten says what is on a card now.
+func sayWritten(env cli.Env, p *project, c plan.Card, r *card.Report) {
+	how := "written, not verified"
+	if r.Verified {
+		how = "written and verified"
+	}
+	size := cli.Bytes(r.Used)
+	if r.Written < r.Used {
+		size = fmt.Sprintf("%s of %s", cli.Bytes(r.Written), size)
+	}
+	name := c.Config.Name
+	fmt.Fprintf(env.Stdout, "%s: %s, %s in %s\n", name, how, size, r.Elapsed.Round(time.Second))
+	fmt.Fprintf(env.Stderr, "On the card: %s, %s of cluster %s. NODE.txt on it says so too.\n", name, c.Config.Role, p.cluster.Name)
+	fmt.Fprintf(env.Stderr, "After its first boot: STATUS.txt on the card, http://%s.local:7390/, ssh %s@%s.local\n", name, c.Config.System.User.Name, name)
+}
+
+// sayNext ends with what a person wants to know now.
+func sayNext(env cli.Env, p *project) {
+	if next, more, err := p.bundle.Next(plan.CardNames(p.cluster)); err == nil && more {
+		fmt.Fprintf(env.Stderr, "Next: imagebuilder write DEVICE, for %s.\n", next)
+	} else {
+		fmt.Fprintf(env.Stderr, "That was the last card. Put the cards into the Pis and switch on.\n")
+	}
+}
