@@ -111,12 +111,21 @@ func activeUnit(ctx context.Context, h host.Host, unit string) (bool, error) {
 	return strings.TrimSpace(string(out)) == "active", nil
 }
 
-// Apply implements Step. There is nothing to do but to wait.
+// Apply implements Step. There is nothing to do but to wait, and to start timesyncd
+// anew now and then: when two addresses come up within a moment, as ours do, it may
+// lose the question for its server's address and then asks nobody for many minutes
+// (seen with 257: "Packet count: 0", poll interval 8 min).
 func (s Synchronised) Apply(ctx context.Context, h host.Host) error {
+	turn := 0
 	return step.Wait{For: "the time", Limit: s.Limit, Every: 5 * time.Second}.Until(ctx, func(ctx context.Context) error {
 		yes, err := isSynchronised(ctx, h)
 		if err != nil || yes {
 			return err
+		}
+		if turn++; turn%4 == 0 {
+			if _, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "try-restart", "systemd-timesyncd.service"}}); err != nil {
+				return err
+			}
 		}
 		return s.reason(ctx, h)
 	})

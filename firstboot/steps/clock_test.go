@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"picluster/firstboot/steps"
@@ -120,6 +121,24 @@ func TestSynchronised_isSo(t *testing.T) {
 }
 
 // No node is lost for want of the right time.
+// A timesyncd that has lost the question for its server's address asks nobody until
+// it is started anew.
+func TestSynchronised_wakesTimesyncd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := clockOf(t, timedatectl257, "systemd-timesyncd.service", map[string]string{"journal": timesyncdIdle})
+		m.Fake("systemctl", `case "$*" in
+			"is-active systemd-timesyncd.service") echo active ;;
+			"is-active chrony.service") echo inactive; exit 3 ;;
+			"try-restart systemd-timesyncd.service") sed -i s/synchronized:.no/synchronized:\ yes/ "$ROOT/said/timedatectl" ;;
+			*) unexpected "$@" ;;
+		esac`)
+		s := steps.Synchronised{Limit: time.Minute}
+		if err := step.Run[host.Host](t.Context(), m, []steps.Stage{{Name: "time", Steps: []steps.Step{s}}}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestSynchronised_isOptional(t *testing.T) {
 	m := clockOf(t, timedatectl257, "ssh.service", nil)
 	s := step.Optional[host.Host](steps.Synchronised{Limit: time.Millisecond})
