@@ -36,14 +36,14 @@ demo: setup build ## three cards of a demo cluster, written to files
 
 e2e: setup build ## emulator, loop devices and whole cards
 	.ci/setup --e2e
-	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./firstboot/join/kube
+	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./firstboot/join/kube ./clusterctl/...
 
 golden: ## rewrite golden files and transcripts; read the diff afterwards
 	UPDATE_GOLDEN=1 $(GO) test ./...
 
 lint: ## format, vet, static analysis, known vulnerabilities
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags 'e2e bench' ./internal/... ./firstboot/...
+	$(GO) vet ./... && $(GO) vet -tags 'e2e bench' ./internal/... ./firstboot/... ./clusterctl/...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/...
 	$(GO) mod tidy -diff
 

@@ -23,6 +23,8 @@ type brokenCard struct {
 	status string // STATUS.txt matches this, over several lines
 	login  bool   // over ssh, and then STATUS.txt is read there
 	after  func(t *testing.T, m *lab.Machine, login lab.Login)
+	// stuck: nobody there listens to the power button.
+	stuck bool
 }
 
 var brokenCards = []brokenCard{
@@ -54,7 +56,7 @@ var brokenCards = []brokenCard{
 		spoil:  fillFAT,
 		status: `^This Pi is configured: it is raspberrypi-node0`,
 		after:  func(t *testing.T, m *lab.Machine, login lab.Login) { awaitSeal(t, m, login) }},
-	{name: "the root file system cannot be written", vm: lab.VM{Online: true},
+	{name: "the root file system cannot be written", vm: lab.VM{Online: true}, stuck: true,
 		spoil:  func(t *testing.T, fat string) { forbidWrites(t, fat) },
 		status: `NOT configured(?s:.*)make / writable(?s:.*)What to do`},
 	{name: "no time and no packages", login: true, more: "  packages: [hello]\n",
@@ -91,7 +93,11 @@ func TestFirstBoot_saysWhatIsWrong(t *testing.T) {
 			if b.vm.Unplugged {
 				m.Expect(`picluster: [^\n]*cable`, bootTime)
 			}
-			m.PowerOff(3 * time.Minute)
+			if b.stuck {
+				m.PowerCut()
+			} else {
+				m.PowerOff(3 * time.Minute)
+			}
 			status := strings.ReplaceAll(run(t, "mtype", "-i", fatOf(t, w.card), "::/STATUS.txt"), "\r\n", "\n")
 			t.Logf("STATUS.txt:\n%s", status)
 			if !regexp.MustCompile(b.status).MatchString(status) {

@@ -1,0 +1,376 @@
+// Package engine makes volumes of nodes and devices: it decides where bricks go, has
+// them made, and tells gluster. The CSI driver and the Heketi-compatible API are two
+// faces of it.
+//
+// It has no database of volumes. Gluster is asked what there is, devices what is on
+// them; the state that it keeps is the list of nodes and devices, and what has begun.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"picluster/clusterctl/gluster"
+	"picluster/clusterctl/gluster/brick"
+	"picluster/internal/host"
+)
+
+// Engine is safe for concurrent use; changes run one after the other.
+type Engine struct {
+	Store  Store
+	Bricks Backend
+	Log    *slog.Logger // what is changed, and what could not be tidied up; nil: none
+
+	// Reach connects to a node. The host is used for one operation after the other,
+	// and belongs to whoever made it.
+	Reach func(ctx context.Context, n Node) (host.Host, error)
+
+	mu sync.Mutex
+}
+
+// Backend makes bricks on a node's devices, see package brick.
+type Backend interface {
+	Prepare(ctx context.Context, h host.Host, d brick.Device, wipe bool) error
+	Attach(ctx context.Context, h host.Host, d brick.Device) error
+	Release(ctx context.Context, h host.Host, d brick.Device) error
+	Footprint(bytes int64) int64
+	Usage(ctx context.Context, h host.Host, d brick.Device) (brick.Usage, error)
+	Create(ctx context.Context, h host.Host, d brick.Device, b brick.Brick) error
+	Grow(ctx context.Context, h host.Host, d brick.Device, b brick.Brick) error
+	Delete(ctx context.Context, h host.Host, d brick.Device, id string) error
+}
+
+var _, _ Backend = brick.XFS{}, brick.LoopFile{}
+
+// What errors are about.
+var (
+	ErrNotFound = errors.New("there is none")
+	ErrExists   = errors.New("it exists already")
+	ErrInUse    = errors.New("it is in use")
+)
+
+func (e *Engine) log() *slog.Logger {
+	if e.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return e.Log
+}
+
+// State returns what there is.
+func (e *Engine) State(ctx context.Context) (State, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.Store.Load(ctx)
+}
+
+// change loads the state, lets f change it, and saves it unless f fails.
+func (e *Engine) change(ctx context.Context, f func(s *State) error) error {
+	s, err := e.Store.Load(ctx)
+	if err == nil {
+		err = f(&s)
+	}
+	if err == nil {
+		err = e.Store.Save(ctx, s)
+	}
+	return err
+}
+
+// CreateCluster makes a pool without nodes.
+func (e *Engine) CreateCluster(ctx context.Context) (Cluster, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := Cluster{ID: NewID()}
+	return c, e.change(ctx, func(s *State) error {
+		s.Clusters = append(s.Clusters, c)
+		return nil
+	})
+}
+
+// DeleteCluster forgets a pool without nodes.
+func (e *Engine) DeleteCluster(ctx context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, func(s *State) error {
+		c := s.cluster(id)
+		if c == nil {
+			return fmt.Errorf("delete cluster %s: %w", id, ErrNotFound)
+		}
+		if len(c.Nodes) > 0 {
+			return fmt.Errorf("delete cluster %s: %w: it has %d nodes", id, ErrInUse, len(c.Nodes))
+		}
+		s.Clusters = slices.DeleteFunc(s.Clusters, func(c Cluster) bool { return c.ID == id })
+		return nil
+	})
+}
+
+// AddNode takes a node into a pool. Its glusterd must run; ID, Mode and Devices are
+// given to it.
+func (e *Engine) AddNode(ctx context.Context, cluster string, n Node) (Node, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n.ID, n.Mode, n.Devices = NewID(), Online, nil
+	err := e.change(ctx, func(s *State) error {
+		c := s.cluster(cluster)
+		if c == nil {
+			return fmt.Errorf("cluster %s: %w", cluster, ErrNotFound)
+		}
+		for _, c := range s.Clusters {
+			for _, other := range c.Nodes {
+				if other.Manage == n.Manage || other.Storage == n.Storage {
+					return fmt.Errorf("%w, as %s with address %s", ErrExists, other.Manage, other.Storage)
+				}
+			}
+		}
+		if err := e.join(ctx, *c, n); err != nil {
+			return err
+		}
+		c.Nodes = append(c.Nodes, n)
+		return nil
+	})
+	if err != nil {
+		return Node{}, fmt.Errorf("add node %s: %w", n.Manage, err)
+	}
+	e.log().Info("node added", "node", n.Manage)
+	return n, nil
+}
+
+// join takes the node into the pool of the others, if there are any.
+func (e *Engine) join(ctx context.Context, c Cluster, n Node) error {
+	h, err := e.Reach(ctx, n)
+	if err != nil {
+		return err
+	}
+	if _, err := (gluster.CLI{Host: h}).Peers(ctx); err != nil || len(c.Nodes) == 0 {
+		return err
+	}
+	cli, self, err := e.speaker(ctx, c)
+	if err != nil {
+		return err
+	}
+	pool := gluster.Pool{Members: []string{self.Storage, n.Storage}, Self: self.Storage}
+	drift, err := pool.Check(ctx, cli)
+	if err != nil || drift == "" {
+		return err
+	}
+	return pool.Apply(ctx, cli)
+}
+
+// speaker finds a node that speaks for the pool: the first one whose glusterd answers.
+func (e *Engine) speaker(ctx context.Context, c Cluster) (gluster.CLI, Node, error) {
+	var errs []error
+	for _, n := range c.Nodes {
+		h, err := e.Reach(ctx, n)
+		if err == nil {
+			cli := gluster.CLI{Host: h}
+			if _, err = cli.Peers(ctx); err == nil {
+				return cli, n, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return gluster.CLI{}, Node{}, context.Cause(ctx)
+		}
+		errs = append(errs, err)
+	}
+	if errs == nil {
+		return gluster.CLI{}, Node{}, fmt.Errorf("cluster %s has no nodes", c.ID)
+	}
+	return gluster.CLI{}, Node{}, fmt.Errorf("no node answers: %w", errors.Join(errs...))
+}
+
+// RemoveNode takes a node without devices out of its pool. One that is away for good is
+// removed as well.
+func (e *Engine) RemoveNode(ctx context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, func(s *State) error {
+		c, n := s.node(id)
+		if n == nil {
+			return fmt.Errorf("remove node %s: %w", id, ErrNotFound)
+		}
+		if len(n.Devices) > 0 {
+			return fmt.Errorf("remove node %s: %w: it has %d devices", n, ErrInUse, len(n.Devices))
+		}
+		others := slices.DeleteFunc(slices.Clone(c.Nodes), func(n Node) bool { return n.ID == id })
+		if len(others) > 0 {
+			cli, _, err := e.speaker(ctx, Cluster{ID: c.ID, Nodes: others})
+			if err == nil {
+				err = e.detach(ctx, cli, *n)
+			}
+			if err != nil {
+				return fmt.Errorf("remove node %s: %w", n, err)
+			}
+		}
+		c.Nodes = others
+		return nil
+	})
+}
+
+func (e *Engine) detach(ctx context.Context, cli gluster.CLI, n Node) error {
+	peers, err := cli.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(peers, func(p gluster.Peer) bool { return slices.Contains(p.Names, n.Storage) })
+	if i < 0 {
+		return nil
+	}
+	return cli.Detach(ctx, n.Storage, !peers[i].Connected)
+}
+
+// AddDevice prepares a device for bricks. Wipe permits to erase what is on it.
+func (e *Engine) AddDevice(ctx context.Context, node string, d Device, wipe bool) (Device, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d.ID, d.Mode = NewID(), Online
+	err := e.change(ctx, func(s *State) error {
+		_, n := s.node(node)
+		if n == nil {
+			return fmt.Errorf("node %s: %w", node, ErrNotFound)
+		}
+		if slices.ContainsFunc(n.Devices, func(other Device) bool { return other.Name == d.Name }) {
+			return fmt.Errorf("%w on %s", ErrExists, n)
+		}
+		h, err := e.Reach(ctx, *n)
+		if err == nil {
+			err = e.Bricks.Prepare(ctx, h, d.brick(), wipe)
+		}
+		if err == nil {
+			d.Total, err = e.total(ctx, h, d)
+		}
+		if err != nil {
+			return fmt.Errorf("on %s: %w", n, err)
+		}
+		n.Devices = append(n.Devices, d)
+		return nil
+	})
+	if err != nil {
+		return Device{}, fmt.Errorf("add device %s: %w", d.Name, err)
+	}
+	return d, nil
+}
+
+func (e *Engine) total(ctx context.Context, h host.Host, d Device) (int64, error) {
+	u, err := e.Bricks.Usage(ctx, h, d.brick())
+	return u.Total, err
+}
+
+// RemoveDevice gives a device without bricks back. Forget leaves it as it is, on a
+// node that is away for good.
+func (e *Engine) RemoveDevice(ctx context.Context, id string, forget bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, func(s *State) error {
+		c, n, d := s.device(id)
+		if d == nil {
+			return fmt.Errorf("remove device %s: %w", id, ErrNotFound)
+		}
+		used, err := e.bricksOn(ctx, *c, id)
+		if err == nil && len(used) > 0 {
+			err = fmt.Errorf("%w: %d bricks are on it", ErrInUse, len(used))
+		}
+		if err == nil && !forget {
+			var h host.Host
+			if h, err = e.Reach(ctx, *n); err == nil {
+				err = e.Bricks.Release(ctx, h, d.brick())
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("remove device %s of %s: %w", d.Name, n, err)
+		}
+		n.Devices = slices.DeleteFunc(n.Devices, func(d Device) bool { return d.ID == id })
+		return nil
+	})
+}
+
+// ResyncDevice looks again how large a device is.
+func (e *Engine) ResyncDevice(ctx context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, func(s *State) error {
+		_, n, d := s.device(id)
+		if d == nil {
+			return fmt.Errorf("look at device %s: %w", id, ErrNotFound)
+		}
+		h, err := e.Reach(ctx, *n)
+		if err == nil {
+			d.Total, err = e.total(ctx, h, *d)
+		}
+		return err
+	})
+}
+
+// Attach makes a node's bricks available again after it has booted, and has gluster
+// start those that were not there when glusterd looked for them.
+func (e *Engine) Attach(ctx context.Context, node string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.Store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	c, n := s.node(node)
+	if n == nil {
+		return fmt.Errorf("attach node %s: %w", node, ErrNotFound)
+	}
+	h, err := e.Reach(ctx, *n)
+	if err != nil {
+		return err
+	}
+	for _, d := range n.Devices {
+		if err := e.Bricks.Attach(ctx, h, d.brick()); err != nil {
+			return fmt.Errorf("attach node %s: %w", n, err)
+		}
+	}
+	cli := gluster.CLI{Host: h}
+	volumes, err := e.volumesOf(ctx, cli, s, *c)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if v.Started && slices.ContainsFunc(v.Bricks(), func(b Brick) bool { return b.Node == n.ID }) {
+			if err := cli.Start(ctx, v.Name, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// SetNodeTags changes a node's tags.
+func (e *Engine) SetNodeTags(ctx context.Context, id string, change func(tags map[string]string)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, func(s *State) error {
+		_, n := s.node(id)
+		if n == nil {
+			return fmt.Errorf("tag node %s: %w", id, ErrNotFound)
+		}
+		retag(&n.Tags, change)
+		return nil
+	})
+}
+
+// SetDeviceTags changes a device's tags.
+func (e *Engine) SetDeviceTags(ctx context.Context, id string, change func(tags map[string]string)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.change(ctx, func(s *State) error {
+		_, _, d := s.device(id)
+		if d == nil {
+			return fmt.Errorf("tag device %s: %w", id, ErrNotFound)
+		}
+		retag(&d.Tags, change)
+		return nil
+	})
+}
+
+func retag(tags *map[string]string, change func(map[string]string)) {
+	if *tags == nil {
+		*tags = map[string]string{}
+	}
+	change(*tags)
+}
