@@ -26,7 +26,7 @@ func TestHint_knowsWhatProgramsSay(t *testing.T) {
 		{"packages/unknown packages", "packages htpo, vmi: no repository has them", "there is no Debian package"},
 		{"packages/packages", "deb.debian.org is not reached: Temporary failure resolving 'deb.debian.org'", "names of the internet"},
 		{"packages/packages", "deb.debian.org is not reached: Connection timed out [IP: 151.101.2.132 80]", "a server in the internet"},
-		{"packages/packages", "deb.debian.org: Release file for http://x is not valid yet (invalid for another 3h)", "the Pi's clock"},
+		{"packages/packages", "mirror.example.org: Release file for http://x is not valid yet (invalid for another 3h)", "the Pi's clock"},
 		{"packages/packages", "another program is installing packages: process 812 (apt-get)", "wait until the other"},
 		{"packages/packages", "install packages: no space left on the card: run apt-get: exit status 100", "the card is full"},
 		{"kubernetes/repository", "The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 1234", "what came from the network"},

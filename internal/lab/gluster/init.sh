@@ -10,8 +10,8 @@ mkdir -p /run/gluster /run/lock
 mount --bind "$disk/hosts" /etc/hosts
 # What is there already on the test's machine stays as it is.
 for dir in etc/glusterfs var/lib; do
-	mkdir -p "$disk/upper/$dir" "$disk/work/$dir"
-	mount -t overlay -o "lowerdir=/$dir,upperdir=$disk/upper/$dir,workdir=$disk/work/$dir" overlay "/$dir"
+	mkdir -p "$disk/upper/$dir" "$disk/workdir/$dir"
+	mount -t overlay -o "lowerdir=/$dir,upperdir=$disk/upper/$dir,workdir=$disk/workdir/$dir" overlay "/$dir"
 done
 for dir in var/log/glusterfs srv tmp; do # the last one may hide the disk
 	mkdir -p "$disk/$dir"
