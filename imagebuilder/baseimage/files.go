@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"picluster/internal/owner"
 )
 
 // Kinds of files in the cache, by ending.
@@ -73,7 +75,7 @@ func (c *Cache) work() (f *os.File, err error) {
 			return err
 		}
 		_, err := tryLock(f, exclusive)
-		return errors.Join(err, adopt(f))
+		return errors.Join(err, owner.Adopt(f))
 	})
 	if err != nil && f != nil {
 		f.Close()
@@ -95,7 +97,7 @@ func (c *Cache) claim(ctx context.Context, name string, wait func()) (*os.File, 
 		}
 		free, err := tryLock(f, exclusive)
 		if err == nil && free && isStill(f) {
-			return f, adopt(f)
+			return f, owner.Adopt(f)
 		}
 		f.Close()
 		if err != nil {
@@ -158,7 +160,7 @@ func lockFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(flock(f, exclusive), adopt(f)); err != nil {
+	if err := errors.Join(flock(f, exclusive), owner.Adopt(f)); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -209,28 +211,7 @@ func mkdirAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(adopt(d), d.Close())
-}
-
-// adopt gives a new file to the owner of its directory when root made it: cards
-// are often written with sudo, and the cache has to stay usable without.
-func adopt(f *os.File) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	dir, err := os.Stat(filepath.Dir(f.Name()))
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	owner, has := dir.Sys().(*syscall.Stat_t), info.Sys().(*syscall.Stat_t)
-	if has.Uid == owner.Uid && has.Gid == owner.Gid {
-		return nil
-	}
-	return f.Chown(int(owner.Uid), int(owner.Gid))
+	return errors.Join(owner.Adopt(d), d.Close())
 }
 
 func syncDir(path string) error {

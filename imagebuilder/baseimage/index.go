@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"picluster/internal/owner"
 )
 
 // index is what is known about the files of the cache, and about sources whose
@@ -118,7 +120,7 @@ func (c *Cache) writeIndex(data []byte) error {
 		return fmt.Errorf("write image cache: %w", err)
 	}
 	_, err = f.Write(data)
-	if err = errors.Join(err, adopt(f), f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, owner.Adopt(f), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(tmp, c.path("index.json"))
 	}
 	if err == nil {

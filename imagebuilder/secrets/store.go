@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"picluster/internal/owner"
 )
 
 // store is the bundle's directory. What it writes appears as a whole or not at
@@ -57,7 +59,7 @@ func (s *store) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = adopt(f)
+	err = owner.Adopt(f)
 	for err == nil {
 		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
 			break
@@ -308,7 +310,7 @@ func mkdir(path string) error {
 		return err
 	}
 	defer d.Close()
-	if err := adopt(d); err != nil {
+	if err := owner.Adopt(d); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -321,21 +323,7 @@ func writeNew(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, adopt(f), f.Sync(), f.Close())
-}
-
-// adopt gives a new file to the owner of its directory when root made it: cards
-// are often written with sudo, and the bundle has to stay readable without.
-func adopt(f *os.File) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(filepath.Dir(f.Name()))
-	if err != nil {
-		return err
-	}
-	owner := info.Sys().(*syscall.Stat_t)
-	return f.Chown(int(owner.Uid), int(owner.Gid))
+	return errors.Join(err, owner.Adopt(f), f.Sync(), f.Close())
 }
 
 func syncDir(path string) error {
