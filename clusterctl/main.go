@@ -3,9 +3,6 @@
 package main
 
 import (
-	"context"
-	"fmt"
-
 	"picluster/internal/cli"
 	"picluster/internal/version"
 )
@@ -16,19 +13,6 @@ func program() cli.Program {
 	return cli.Program{
 		Name:    "clusterctl",
 		Summary: "deploy and look after a cluster of Pis",
-		Commands: func() []cli.Command {
-			return []cli.Command{versionCommand()}
-		},
-	}
-}
-
-func versionCommand() cli.Command {
-	return cli.Command{
-		Name:    "version",
-		Summary: "print the version",
-		Run: func(_ context.Context, env cli.Env, _ []string) error {
-			fmt.Fprintf(env.Stdout, "clusterctl %s\n", version.String())
-			return nil
-		},
+		Version: version.String(),
 	}
 }

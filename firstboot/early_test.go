@@ -15,6 +15,7 @@ import (
 	"picluster/firstboot/steps"
 	"picluster/internal/cli"
 	"picluster/internal/host"
+	"picluster/internal/host/hosttest"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 	"picluster/internal/step"
@@ -62,7 +63,7 @@ func card(t *testing.T, document string) early {
 		}
 	}
 	shred := "#!/bin/sh\nexec /usr/bin/shred \"$1\" \"$2\" \"$3\" \"$ROOT$4\"\n"
-	if err := os.WriteFile(filepath.Join(commands, "shred"), []byte(shred), 0o755); err != nil {
+	if err := hosttest.WriteProgram(filepath.Join(commands, "shred"), shred); err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)

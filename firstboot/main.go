@@ -4,9 +4,6 @@
 package main
 
 import (
-	"context"
-	"fmt"
-
 	"picluster/internal/cli"
 	"picluster/internal/version"
 )
@@ -17,19 +14,9 @@ func program() cli.Program {
 	return cli.Program{
 		Name:    "firstboot",
 		Summary: "configure this Pi from node.json",
+		Version: version.String(),
 		Commands: func() []cli.Command {
-			return []cli.Command{earlyCommand(), runCommand(), planCommand(), reapplyCommand(), statusCommand(), logsCommand(), serveCommand(), versionCommand()}
-		},
-	}
-}
-
-func versionCommand() cli.Command {
-	return cli.Command{
-		Name:    "version",
-		Summary: "print the version",
-		Run: func(_ context.Context, env cli.Env, _ []string) error {
-			fmt.Fprintf(env.Stdout, "firstboot %s\n", version.String())
-			return nil
+			return []cli.Command{earlyCommand(), runCommand(), planCommand(), reapplyCommand(), statusCommand(), logsCommand(), serveCommand()}
 		},
 	}
 }

@@ -75,7 +75,7 @@ func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) e
 	}
 	changed := 0
 	recorder := &step.Recorder{Journal: journal, Log: a.log, Boot: a.bootID(ctx), Observers: []step.Observer{func(e step.Event) {
-		if e.Kind == step.Applying && e.Stage != sealStage {
+		if e.Kind == step.Applying && e.Stage != steps.SealStage {
 			changed++
 		}
 		if e.Kind != step.Unchanged {
@@ -92,8 +92,6 @@ func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) e
 	}
 	return nil
 }
-
-const sealStage = "seal"
 
 // allOfThisPi is the machine that the command runs on, and the steps of both parts
 // of the first boot.

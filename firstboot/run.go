@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -52,7 +51,7 @@ func runCommand() cli.Command {
 				a.console = console
 			}
 			if !a.log.Enabled(ctx, slog.LevelInfo) {
-				a.log = serviceLog(env.Stderr)
+				a.log = cli.NewLog(env.Stderr, slog.LevelInfo) // the service's journal has each thing that is done
 			}
 			return run{agent: a, config: c, stages: steps.Run(c, steps.Env{Boot: a.boot}),
 				options: report.Options{LEDs: report.LEDDir, Listen: ":" + report.Port}}.untilSealed(ctx)
@@ -177,15 +176,4 @@ func (r run) reboot(ctx context.Context) error {
 	case <-time.After(lastRetry):
 		return errors.New("reboot: asked for, but it does not come")
 	}
-}
-
-// serviceLog is what the service's journal gets: each thing that is done, without
-// the time, which the journal has.
-func serviceLog(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey && len(groups) == 0 {
-			return slog.Attr{}
-		}
-		return a
-	}}))
 }

@@ -9,6 +9,7 @@ package main
 
 import (
 	"picluster/internal/cli"
+	"picluster/internal/version"
 )
 
 func main() { cli.Main(program()) }
@@ -17,6 +18,7 @@ func program() cli.Program {
 	return cli.Program{
 		Name:    "imagebuilder",
 		Summary: "from cluster.yaml to verified SD cards for Raspberry Pis",
+		Version: version.String(),
 		Commands: func() []cli.Command {
 			return []cli.Command{
 				initCommand(),
@@ -29,7 +31,6 @@ func program() cli.Program {
 				inspectCommand(),
 				otpCardCommand(),
 				cacheCommand(),
-				versionCommand(),
 			}
 		},
 	}

@@ -5,34 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"testing"
 	"time"
-)
 
-// flood opens connections that say nothing, from as many addresses as there are in
-// a /24, until the test ends.
-func flood(t *testing.T, to string, n int) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	for i := range n {
-		wg.Go(func() {
-			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 9, byte(i>>8), byte(i))}}
-			for ctx.Err() == nil {
-				c, err := d.DialContext(ctx, "tcp", to)
-				if err != nil {
-					continue
-				}
-				stop := context.AfterFunc(ctx, func() { c.Close() })
-				c.Read(make([]byte, 1)) // until it is thrown out
-				stop()
-				c.Close()
-			}
-		})
-	}
-}
+	"picluster/internal/lab"
+)
 
 // A thousand connections that are opened again as soon as they are closed do not
 // keep a card out, and take no more room than is meant for strangers.
@@ -40,7 +17,7 @@ func TestServe_letsCardsInDuringAFlood(t *testing.T) {
 	w := newWorld(t, 2, 0)
 	w.serve()
 	p := w.newPi("pi-node1", 1)
-	flood(t, w.address, 1000)
+	lab.Flood(t, w.address, 1000)
 	tries := 0
 	p.Sleep = func(ctx context.Context, d time.Duration) error {
 		if tries++; tries > 20 {

@@ -31,7 +31,7 @@ func identitySteps(c *node.Config) []Step {
 		// As `systemctl enable ssh` does; /lib is right on every release, merged
 		// /usr or not.
 		Links{What: "ssh at boot", Target: "/lib/systemd/system/ssh.service",
-			Paths: []string{"/etc/systemd/system/multi-user.target.wants/ssh.service", "/etc/systemd/system/sshd.service"}},
+			Paths: []string{atBoot("ssh.service"), unitDir + "sshd.service"}},
 	}
 }
 

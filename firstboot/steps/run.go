@@ -4,6 +4,9 @@ import (
 	"picluster/internal/node"
 )
 
+// SealStage is the last stage of Run.
+const SealStage = "seal"
+
 // Run lists what is done once systemd, the network and other services run. It is
 // begun again at each boot until its last step has sealed the node. What can be
 // waited for is waited for here; a step that gives up is tried again by the
@@ -23,6 +26,6 @@ func Run(c *node.Config, e Env) []Stage {
 		{Name: "storage", Steps: storageSteps(c)},
 		{Name: "kubernetes", Steps: nil},
 		{Name: "packages", Steps: packageSteps(c)},
-		{Name: "seal", Steps: []Step{Text{What: "seal", Path: SealPath, Content: c.Name + "\n"}}},
+		{Name: SealStage, Steps: []Step{Text{What: "seal", Path: SealPath, Content: c.Name + "\n"}}},
 	}
 }

@@ -44,7 +44,7 @@ const (
 	JournalPath = "/var/lib/picluster/journal.jsonl"
 	SealPath    = "/var/lib/picluster/sealed" // is there once Run is done for good
 
-	runUnit     = "/etc/systemd/system/picluster-firstboot.service" // of the overlay
+	runUnit     = "picluster-firstboot.service" // of the overlay
 	agentOnFAT  = "picluster/firstboot"
 	configOnFAT = "picluster/node.json"
 )
@@ -98,7 +98,7 @@ func installSteps(c *node.Config, e Env, installed []byte) []Step {
 		Erased{What: "node.json on the card", Paths: []string{e.ConfigOnFAT()}},
 	}
 	steps = append(steps, overlaySteps()...)
-	return append(steps, Links{What: "agent at boot", Target: runUnit, Paths: []string{"/etc/systemd/system/multi-user.target.wants/" + path.Base(runUnit)}})
+	return append(steps, Links{What: "agent at boot", Target: unitDir + runUnit, Paths: []string{atBoot(runUnit)}})
 }
 
 // wrongRelease guards against a card whose two partitions are not of one image:

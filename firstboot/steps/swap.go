@@ -3,7 +3,9 @@ package steps
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -45,7 +47,7 @@ func swapSteps(c *node.Config) []Step {
 		}
 	case "off":
 		return []Step{
-			Absent{What: "swap service", Paths: []string{unitDir + "multi-user.target.wants/" + swapUnit, unitDir + swapUnit}},
+			Absent{What: "swap service", Paths: []string{atBoot(swapUnit), unitDir + swapUnit}},
 			ActiveSwap{},
 		}
 	}
@@ -191,14 +193,10 @@ const (
 
 // Check implements Step.
 func (s SwapFile) Check(ctx context.Context, h host.Host) (string, error) {
-	there, err := exists(ctx, h, s.Path)
-	if err != nil {
-		return "", err
-	}
-	if !there {
+	is, err := h.Stat(ctx, s.Path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return s.Path + " is missing", nil
 	}
-	is, err := h.Stat(ctx, s.Path)
 	if err != nil {
 		return "", err
 	}

@@ -32,11 +32,13 @@ func (s Service) String() string {
 
 const unitDir = "/etc/systemd/system/"
 
+// atBoot is the link that `systemctl enable` makes of "WantedBy=multi-user.target".
+func atBoot(unit string) string { return unitDir + "multi-user.target.wants/" + unit }
+
 func (s Service) file() Text { return Text{Path: unitDir + s.Unit, Content: s.Content} }
 
-// enabled is what `systemctl enable` makes of "WantedBy=multi-user.target".
 func (s Service) enabled() Links {
-	return Links{Target: unitDir + s.Unit, Paths: []string{unitDir + "multi-user.target.wants/" + s.Unit}}
+	return Links{Target: unitDir + s.Unit, Paths: []string{atBoot(s.Unit)}}
 }
 
 // Check implements Step.

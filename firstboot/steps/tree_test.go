@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"picluster/internal/host"
+	"picluster/internal/host/hosttest"
 	"picluster/internal/lab"
 	"picluster/internal/node"
 	"picluster/internal/secret"
@@ -185,7 +186,7 @@ func machine(t testing.TB, dir string) host.Local {
 		"mv":    `exec /bin/mv "$1" "$ROOT$2" "$ROOT$3"`,
 		"shred": `exec /usr/bin/shred "$1" "$2" "$3" "$ROOT$4"`,
 	} {
-		if err := os.WriteFile(filepath.Join(commands, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		if err := hosttest.WriteProgram(filepath.Join(commands, name), "#!/bin/sh\n"+script+"\n"); err != nil {
 			t.Fatal(err)
 		}
 	}

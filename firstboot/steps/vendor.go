@@ -32,7 +32,7 @@ var vendorSwap = []string{
 func vendorSteps(c *node.Config) []Step {
 	masks := Links{What: "vendor's first-boot units", Target: "/dev/null"}
 	for _, u := range vendorUnits {
-		masks.Paths = append(masks.Paths, "/etc/systemd/system/"+u)
+		masks.Paths = append(masks.Paths, unitDir+u)
 	}
 	steps := []Step{
 		masks,

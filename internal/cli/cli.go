@@ -47,7 +47,27 @@ type Command struct {
 type Program struct {
 	Name     string
 	Summary  string
-	Commands func() []Command // a function: each run gets fresh flag variables
+	Commands func() []Command // a function: each run gets fresh flag variables; nil: none of its own
+	Version  string           // not empty: there is a last command that prints it
+}
+
+// all are the program's commands and the one that every program has.
+func (p Program) all() []Command {
+	var commands []Command
+	if p.Commands != nil {
+		commands = p.Commands()
+	}
+	if p.Version == "" {
+		return commands
+	}
+	return append(commands, Command{
+		Name:    "version",
+		Summary: "print the version",
+		Run: func(_ context.Context, env Env, _ []string) error {
+			_, err := fmt.Fprintf(env.Stdout, "%s %s\n", p.Name, p.Version)
+			return err
+		},
+	})
 }
 
 // Main runs the program against the process and exits with its code.
@@ -72,7 +92,7 @@ func Run(ctx context.Context, p Program, env Env, args []string) int {
 }
 
 func dispatch(ctx context.Context, p Program, env Env, args []string) error {
-	commands := p.Commands()
+	commands := p.all()
 	if len(args) == 0 {
 		printProgramHelp(env.Stderr, p, commands)
 		return Exit(Usage, errors.New("name a command"))
@@ -118,9 +138,14 @@ func run(ctx context.Context, p Program, c Command, env Env, args []string) erro
 		if *verbose {
 			level = slog.LevelDebug
 		}
-		env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: dropTime}))
+		env.Log = NewLog(env.Stderr, level)
 	}
 	return c.Run(ctx, env, flags.Args())
+}
+
+// NewLog is a logger for people: lines of text, from a level on, without the time.
+func NewLog(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: dropTime}))
 }
 
 // dropTime keeps log lines comparable and short: a person watching knows the time.

@@ -30,6 +30,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"picluster/internal/lab/desk"
+
+	"picluster/internal/lab"
 )
 
 // process is `firstboot serve` as the unit starts it, on its own and measurable.
@@ -191,7 +193,7 @@ func TestServe_admitsACrowd(t *testing.T) {
 	t.Logf("%d cards at once: half of them are nodes after %v, 99 %% after %v, all after %v",
 		crowd, round(took[crowd/2]), round(took[crowd*99/100]), round(took[crowd-1]))
 	w.wantCrowd()
-	flood(t, p.address, 1000)
+	lab.Flood(t, p.address, 1000)
 	t.Logf("one card during a flood of 1000 connections: after %v", round(w.raise(p, crowd+1)))
 	peak := p.peak(t)
 	t.Logf("the service had %.1f MB at most", float64(peak)/1e6)
@@ -251,29 +253,5 @@ func (w *world) wantCrowd() {
 	}
 	if out := w.must(w.kubectl(w.admin, "", "-n", "kube-system", "get", "secrets", "--field-selector=type=bootstrap.kubernetes.io/token", "-o", "name")); out != "" {
 		w.t.Errorf("tokens are left: %s", out)
-	}
-}
-
-// flood opens connections that say nothing, each from an address of its own, again
-// and again until the test ends.
-func flood(t *testing.T, to string, n int) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	for i := range n {
-		wg.Go(func() {
-			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 9, byte(i>>8), byte(i))}}
-			for ctx.Err() == nil {
-				c, err := d.DialContext(ctx, "tcp", to)
-				if err != nil {
-					continue
-				}
-				stop := context.AfterFunc(ctx, func() { c.Close() })
-				c.Read(make([]byte, 1))
-				stop()
-				c.Close()
-			}
-		})
 	}
 }

@@ -97,7 +97,7 @@ func (m *Machine) Fake(name, script string) {
 	text := fmt.Sprintf(fake, m.path("calls"), host.Cmd{Args: []string{name}}, script)
 	tmp := m.path("new")
 	// Renamed into place: one that runs cannot be written to.
-	if err := writeProgram(tmp, text); err != nil {
+	if err := WriteProgram(tmp, text); err != nil {
 		m.t.Fatal(err)
 	}
 	if err := os.Rename(tmp, filepath.Join(m.Commands, name)); err != nil {
@@ -105,10 +105,10 @@ func (m *Machine) Fake(name, script string) {
 	}
 }
 
-// writeProgram writes a file that is going to be run. A child that another goroutine
+// WriteProgram writes a file that is going to be run, 0755. A child that another goroutine
 // starts meanwhile would have it open for writing too, for a moment, and "text file
 // busy" would be the answer to whoever runs it (golang.org/issue/22315).
-func writeProgram(path, text string) error {
+func WriteProgram(path, text string) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	return os.WriteFile(path, []byte(text), 0o755)
