@@ -23,6 +23,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"picluster/internal/web"
 )
 
 // Source says which image is wanted.
@@ -113,7 +115,7 @@ func obtain(ctx context.Context, src Source, o Options, watch *watcher) (*Image,
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &getter{Options: o, web: newWeb(o), watch: watch}
+	g := &getter{Options: o, web: &web.Client{HTTP: o.Client, Agent: "picluster-imagebuilder", FirstRetry: o.firstRetry, Idle: o.idle, Log: o.Log}, watch: watch}
 	switch {
 	case strings.Contains(src.Location, "://"):
 		return g.remote(ctx, src)
@@ -131,7 +133,7 @@ func obtain(ctx context.Context, src Source, o Options, watch *watcher) (*Image,
 // getter is one call of Get.
 type getter struct {
 	Options
-	web *web
+	web *web.Client
 
 	watch     *watcher // may be nil
 	announced bool     // somebody reads from the image that is being made

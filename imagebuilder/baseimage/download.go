@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"picluster/internal/web"
 )
 
 // safePoint is how many bytes are downloaded before they are brought to the disk
@@ -43,7 +45,7 @@ func (d *download) run(ctx context.Context) error {
 		d.resumed = true
 		return nil
 	}
-	return d.web.retry(ctx, tries, func() (bool, error) { return d.attempt(ctx) })
+	return d.web.Retry(ctx, web.Tries, func() (bool, error) { return d.attempt(ctx) })
 }
 
 // open finds out how much is there already. What is not certainly on the disk
@@ -78,7 +80,7 @@ func (d *download) attempt(ctx context.Context) (progress bool, err error) {
 		}
 	}
 	header, asked := d.request()
-	resp, err := d.web.get(ctx, d.url, header)
+	resp, err := d.web.Get(ctx, d.url, header)
 	if err != nil {
 		return false, err
 	}
@@ -86,7 +88,7 @@ func (d *download) attempt(ctx context.Context) (progress bool, err error) {
 	switch resp.StatusCode {
 	case http.StatusNotModified:
 		if d.size == 0 && d.last.SHA256 == "" {
-			return false, &DownloadError{URL: shown(d.url), Status: resp.StatusCode}
+			return false, &DownloadError{URL: web.Shown(d.url), Status: resp.StatusCode}
 		}
 		d.unchanged = d.size == 0
 		return true, nil
@@ -97,7 +99,7 @@ func (d *download) attempt(ctx context.Context) (progress bool, err error) {
 	case http.StatusRequestedRangeNotSatisfiable:
 		err = d.mistaken("server has no byte %d", d.size)
 	default:
-		err = &DownloadError{URL: shown(d.url), Status: resp.StatusCode}
+		err = &DownloadError{URL: web.Shown(d.url), Status: resp.StatusCode}
 	}
 	if err != nil {
 		return false, err
@@ -139,7 +141,7 @@ func (d *download) mistaken(format string, args ...any) error {
 	if err := d.restart(partial{Total: -1}); err != nil {
 		return err
 	}
-	return &DownloadError{URL: shown(d.url), Err: fmt.Errorf(format, args...)}
+	return &DownloadError{URL: web.Shown(d.url), Err: fmt.Errorf(format, args...)}
 }
 
 // continues checks that the answer is the part that was asked for, of the file
@@ -162,7 +164,7 @@ func (d *download) continues(resp *http.Response, asked int64) error {
 
 // take copies the body to the end of the file.
 func (d *download) take(ctx context.Context, body io.Reader) (progress bool, err error) {
-	source := shown(d.url)
+	source := web.Shown(d.url)
 	if d.state.Total > maxImage {
 		return false, &SizeError{Source: source, Size: d.state.Total, Limit: true}
 	}
@@ -197,7 +199,7 @@ func (d *download) copy(ctx context.Context, body io.Reader) error {
 	for {
 		n, readErr := body.Read(buf)
 		if d.size+int64(n) > maxImage {
-			return &SizeError{Source: shown(d.url), Size: d.size + int64(n), Limit: true}
+			return &SizeError{Source: web.Shown(d.url), Size: d.size + int64(n), Limit: true}
 		}
 		if n > 0 {
 			if _, err := d.file.WriteAt(buf[:n], d.size); err != nil {
@@ -217,7 +219,7 @@ func (d *download) copy(ctx context.Context, body io.Reader) error {
 		case errors.Is(readErr, io.ErrUnexpectedEOF):
 			return readErr
 		case readErr != nil:
-			return d.web.failed(ctx, d.url, readErr)
+			return web.Failed(ctx, d.url, readErr)
 		}
 	}
 }

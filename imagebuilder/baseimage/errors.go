@@ -2,22 +2,17 @@ package baseimage
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+
+	"picluster/internal/blob"
+	"picluster/internal/web"
 )
 
 // DigestError says that a file, or the image in it, is not the one that was asked
 // for or published. It is not kept.
-type DigestError struct {
-	Source    string // path or address
-	Want, Got string // SHA-256, hexadecimal
-}
-
-func (e *DigestError) Error() string {
-	return fmt.Sprintf("verify %s: sha256 is %s, want %s", e.Source, e.Got, e.Want)
-}
+type DigestError = blob.DigestError
 
 // CorruptError says that a compressed file is damaged or incomplete. A downloaded
 // one is not kept.
@@ -40,20 +35,7 @@ func (e *CorruptError) Error() string {
 func (e *CorruptError) Unwrap() error { return e.Err }
 
 // DownloadError says that a server was not reached or did not give what it should.
-type DownloadError struct {
-	URL    string // without credentials and query
-	Status int    // HTTP status, 0 if there was no answer or the answer broke off
-	Err    error  // nil if Status says it all
-}
-
-func (e *DownloadError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("download %s: %v", e.URL, e.Err)
-	}
-	return fmt.Sprintf("download %s: server answers %d %s", e.URL, e.Status, http.StatusText(e.Status))
-}
-
-func (e *DownloadError) Unwrap() error { return e.Err }
+type DownloadError = web.Error
 
 // SpaceError says that a disk has not enough room. Nothing that was written is kept.
 type SpaceError struct {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"picluster/internal/web"
 )
 
 // TestErrors_sayWhatIsWrong is the table of what people read.
@@ -18,8 +20,8 @@ func TestErrors_sayWhatIsWrong(t *testing.T) {
 		{&DigestError{"x.img.xz", a, b}, "verify x.img.xz: sha256 is " + b + ", want " + a},
 		{&CorruptError{"x.img.xz", "xz", 1234, false, errors.New("checksum error")}, "decompress x.img.xz: xz data is damaged near byte 1234: checksum error"},
 		{&CorruptError{"x.zip", "zip", 99, true, io.ErrUnexpectedEOF}, "decompress x.zip: zip data is cut off near byte 99: unexpected EOF"},
-		{&DownloadError{"https://h/x", 404, nil}, "download https://h/x: server answers 404 Not Found"},
-		{&DownloadError{"https://h/x", 0, &silentError{time.Minute}}, "download https://h/x: server is silent for 1m0s"},
+		{&DownloadError{URL: "https://h/x", Status: 404}, "download https://h/x: server answers 404 Not Found"},
+		{&DownloadError{URL: "https://h/x", Err: &web.SilentError{After: time.Minute}}, "download https://h/x: server is silent for 1m0s"},
 		{&SpaceError{"/c", "os.img", 3_000_000_001, 1_999_999}, "make room in /c: os.img needs 3001 MB, 1 MB are free"},
 		{&FormatError{"x", "it is encrypted"}, "read x: it is encrypted"},
 		{&SizeError{"x.img", 513, false}, "check size of the image in x.img: it is 513 bytes, want a multiple of 512"},

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"picluster/internal/web"
 )
 
 // DefaultListURL is Raspberry Pi's list of images, which Raspberry Pi Imager reads
@@ -70,7 +72,7 @@ type list struct {
 
 // findName looks a known name up: in the list first, then in the lists it names.
 func (g *getter) findName(ctx context.Context, name string) (*listItem, *url.URL, error) {
-	first, err := parseAddress(g.ListURL)
+	first, err := web.Parse(g.ListURL)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read list of images: %w", err)
 	}
@@ -96,11 +98,11 @@ func (g *getter) findName(ctx context.Context, name string) (*listItem, *url.URL
 			}
 		}
 	}
-	return nil, nil, &DownloadError{URL: shown(first), Status: http.StatusOK, Err: fmt.Errorf("list of images has no %s", name)}
+	return nil, nil, &DownloadError{URL: web.Shown(first), Status: http.StatusOK, Err: fmt.Errorf("list of images has no %s", name)}
 }
 
 func (g *getter) readList(ctx context.Context, u *url.URL) (*list, error) {
-	data, err := g.web.small(ctx, u, maxList)
+	data, err := g.web.Small(ctx, u, maxList)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ func (g *getter) readList(ctx context.Context, u *url.URL) (*list, error) {
 	}
 	var bare []json.RawMessage
 	if err := json.Unmarshal(data, &top); err != nil && json.Unmarshal(data, &bare) != nil {
-		return nil, &DownloadError{URL: shown(u), Status: http.StatusOK, Err: fmt.Errorf("read list of images: %w", err)}
+		return nil, &DownloadError{URL: web.Shown(u), Status: http.StatusOK, Err: fmt.Errorf("read list of images: %w", err)}
 	}
 	return &list{u, slices.Concat(top.Items, top.Subitems, bare)}, nil
 }
@@ -152,7 +154,7 @@ func (l *list) resolve(address string) *url.URL {
 	if err != nil {
 		return nil
 	}
-	u, err := parseAddress(l.url.ResolveReference(ref).String())
+	u, err := web.Parse(l.url.ResolveReference(ref).String())
 	if err != nil || l.url.Scheme == "https" && u.Scheme != "https" {
 		return nil
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"picluster/internal/web"
 )
 
 const (
@@ -145,7 +147,7 @@ func TestGet_listThatIsNotThere(t *testing.T) {
 
 // A list that was fetched safely must not lead to what is not.
 func TestSearch_skipsPlainAddressesInASafeList(t *testing.T) {
-	u, err := parseAddress("https://example.org/list.json")
+	u, err := web.Parse("https://example.org/list.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"time"
+
+	"picluster/internal/web"
 )
 
 // remote obtains an image from the network, or from the cache if the network
@@ -26,7 +28,7 @@ func (g *getter) remote(ctx context.Context, src Source) (*Image, error) {
 		}
 	}
 	img, err := g.fromServer(ctx, src, key)
-	if err == nil || src.SHA256 != "" || !known || !unreachable(err) {
+	if err == nil || src.SHA256 != "" || !known || !web.Unreachable(err) {
 		return img, err
 	}
 	// The image was right then, and may be all that is wanted now.
@@ -176,10 +178,10 @@ func (g *getter) find(ctx context.Context, src Source) (*origin, *url.URL, error
 			return nil, nil, err
 		}
 		item.fill(o)
-	} else if u, err = parseAddress(src.Location); err != nil {
+	} else if u, err = web.Parse(src.Location); err != nil {
 		return nil, nil, err
 	}
-	o.shown, o.name = shown(u), u.Hostname()
+	o.shown, o.name = web.Shown(u), u.Hostname()
 	if base := path.Base(u.Path); base != "/" && base != "." {
 		o.name = base
 	}
@@ -221,7 +223,7 @@ func (g *getter) beside(ctx context.Context, u *url.URL) (string, error) {
 	if at.RawPath != "" {
 		at.RawPath += ".sha256"
 	}
-	text, err := g.web.small(ctx, &at, maxDigests)
+	text, err := g.web.Small(ctx, &at, maxDigests)
 	var down *DownloadError
 	if errors.As(err, &down) && down.Status != 0 && down.Status < 500 {
 		return "", nil
@@ -231,7 +233,7 @@ func (g *getter) beside(ctx context.Context, u *url.URL) (string, error) {
 	}
 	digest, ok := digestFor(path.Base(u.Path), text)
 	if !ok {
-		g.Log.Info("no digest in the file beside the image", "url", shown(&at))
+		g.Log.Info("no digest in the file beside the image", "url", web.Shown(&at))
 	}
 	return digest, nil
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"picluster/internal/web"
 )
 
 // shop is a server with one packed image.
@@ -111,8 +113,8 @@ func TestGet_silentServerIsGivenUp(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	images := slices.DeleteFunc(s.requests(), func(r string) bool { return r == "/os.img.xz.sha256" })
-	if len(images) != tries {
-		t.Errorf("requests %q, want %d for the image", images, tries)
+	if len(images) != web.Tries {
+		t.Errorf("requests %q, want %d for the image", images, web.Tries)
 	}
 	// Silent in the middle, once.
 	once := true
@@ -137,7 +139,7 @@ func TestGet_silentServerIsGivenUp(t *testing.T) {
 func TestGet_triesAgainOnlyWhatMayHelp(t *testing.T) {
 	t.Parallel()
 	s, _, _ := shop(t, 31)
-	for status, want := range map[int]int{404: 1, 403: 1, 410: 1, 501: 1, 500: tries, 502: tries, 503: tries, 429: tries, 408: tries} {
+	for status, want := range map[int]int{404: 1, 403: 1, 410: 1, 501: 1, 500: web.Tries, 502: web.Tries, 503: web.Tries, 429: web.Tries, 408: web.Tries} {
 		s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/os.img.xz" {
 				w.WriteHeader(status)
@@ -238,8 +240,8 @@ func TestGet_refusesToLeaveHTTPS(t *testing.T) {
 	o := options(t)
 	o.Client = secure.Client()
 	_, err := Get(t.Context(), Source{Location: secure.URL + "/os.img.xz"}, o)
-	if !errors.Is(err, errDowngrade) {
-		t.Errorf("%v, want %v", err, errDowngrade)
+	if !errors.Is(err, web.ErrDowngrade) {
+		t.Errorf("%v, want %v", err, web.ErrDowngrade)
 	}
 	// The other way is fine, as is a redirect between equals.
 	hop := newSite(t, nil)
@@ -250,7 +252,7 @@ func TestGet_refusesToLeaveHTTPS(t *testing.T) {
 	get(t, Source{Location: hop.URL + "/os.img.xz"}, options(t), img)
 	// A certificate that nobody vouches for is not asked for twice.
 	_, err = Get(t.Context(), Source{Location: secure.URL + "/os.img.xz"}, options(t))
-	if err == nil || !strings.Contains(err.Error(), "certificate") || temporary(err) {
+	if err == nil || !strings.Contains(err.Error(), "certificate") || web.Temporary(err) {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,6 +1,10 @@
-package baseimage
+// Package web gets documents and files from web servers: no credentials in what
+// it says, no endless wait, a second try where one may help, and never less
+// security than was asked for.
+package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,42 +17,29 @@ import (
 	"time"
 )
 
-// web talks to servers: no credentials in what it says, no endless wait, and a
-// second try where one may help.
-type web struct {
-	client      *http.Client
-	first, idle time.Duration
-	log         *slog.Logger
+// Client talks to servers. The zero value is useful.
+type Client struct {
+	HTTP       *http.Client  // nil: http.DefaultClient
+	Agent      string        // what to call ourselves; some servers refuse the default of HTTP libraries
+	FirstRetry time.Duration // wait before the first retry, doubled each time; zero: a second
+	Idle       time.Duration // how long a server may be silent; zero: a minute
+	Log        *slog.Logger  // told of retries; nil: nobody is
 }
 
 const (
-	tries      = 5 // in a row, without a byte of progress
-	smallTries = 3 // for what only helps
+	Tries      = 5 // in a row, without a byte of progress
+	SmallTries = 3 // for what only helps
 	lastRetry  = 30 * time.Second
-
-	// Some servers refuse the default agents of HTTP libraries.
-	userAgent = "picluster-imagebuilder"
 )
 
-func newWeb(o Options) *web {
-	w := &web{client: o.Client, first: o.firstRetry, idle: o.idle, log: o.Log}
-	if w.client == nil {
-		w.client = http.DefaultClient
-	}
-	if w.first == 0 {
-		w.first = time.Second
-	}
-	if w.idle == 0 {
-		w.idle = time.Minute
-	}
-	client := *w.client
+func (c *Client) client() *http.Client {
+	client := *cmp.Or(c.HTTP, http.DefaultClient)
 	client.CheckRedirect = checkRedirect(client.CheckRedirect)
-	w.client = &client
-	return w
+	return &client
 }
 
 var (
-	errDowngrade = errors.New("redirected from https to http")
+	ErrDowngrade = errors.New("redirected from https to http")
 	errRedirects = errors.New("redirected more than 10 times")
 	errAddress   = errors.New("read address: want http:// or https:// and a host")
 )
@@ -57,7 +48,7 @@ var (
 func checkRedirect(then func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		if via[len(via)-1].URL.Scheme == "https" && r.URL.Scheme != "https" {
-			return errDowngrade
+			return ErrDowngrade
 		}
 		if then != nil {
 			return then(r, via)
@@ -69,9 +60,9 @@ func checkRedirect(then func(*http.Request, []*http.Request) error) func(*http.R
 	}
 }
 
-// parseAddress reads an http or https address. Its errors never show it: it may
+// Parse reads an http or https address. Its errors never show it: it may
 // hold a password.
-func parseAddress(s string) (*url.URL, error) {
+func Parse(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errAddress
@@ -79,45 +70,47 @@ func parseAddress(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// shown is an address as people and logs may see it: without user, password and
+// Shown is an address as people and logs may see it: without user, password and
 // query, which often holds a signature.
-func shown(u *url.URL) string {
+func Shown(u *url.URL) string {
 	clean := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	return clean.String()
 }
 
-// get sends one request. Headers and body come as the server sends them, with no
+// Get sends one request. Headers and body come as the server sends them, with no
 // longer pause than allowed.
-func (w *web) get(ctx context.Context, u *url.URL, header http.Header) (*http.Response, error) {
+func (c *Client) Get(ctx context.Context, u *url.URL, header http.Header) (*http.Response, error) {
 	watch, cancel := context.WithCancelCause(ctx)
 	q, err := http.NewRequestWithContext(watch, http.MethodGet, u.String(), nil)
 	if err != nil {
 		cancel(nil)
-		return nil, &DownloadError{URL: shown(u), Err: errAddress}
+		return nil, &Error{URL: Shown(u), Err: errAddress}
 	}
 	for name, values := range header {
 		q.Header[name] = values
 	}
-	q.Header.Set("User-Agent", userAgent)
+	if c.Agent != "" {
+		q.Header.Set("User-Agent", c.Agent)
+	}
 	// The digest is that of the file: no compression for the way, and none
 	// undone on the way.
 	q.Header.Set("Accept-Encoding", "identity")
-	body := &watched{ctx: watch, cancel: cancel, idle: w.idle}
-	body.timer = time.AfterFunc(w.idle, func() { cancel(&silentError{w.idle}) })
-	resp, err := w.client.Do(q)
+	body := &watched{ctx: watch, cancel: cancel, idle: cmp.Or(c.Idle, time.Minute)}
+	body.timer = time.AfterFunc(body.idle, func() { cancel(&SilentError{body.idle}) })
+	resp, err := c.client().Do(q)
 	body.timer.Stop()
 	if err != nil {
 		err = body.cause(err)
 		cancel(nil)
-		return nil, w.failed(ctx, u, err)
+		return nil, Failed(ctx, u, err)
 	}
 	body.body, resp.Body = resp.Body, body
 	return resp, nil
 }
 
-// failed makes an error of the client or a body one that may be shown.
-func (w *web) failed(ctx context.Context, u *url.URL, err error) error {
-	var silent *silentError
+// Failed makes an error of the client or a body one that may be shown.
+func Failed(ctx context.Context, u *url.URL, err error) error {
+	var silent *SilentError
 	if ctxErr := ctx.Err(); ctxErr != nil && !errors.As(err, &silent) {
 		return ctxErr
 	}
@@ -125,12 +118,13 @@ func (w *web) failed(ctx context.Context, u *url.URL, err error) error {
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
-	return &DownloadError{URL: shown(u), Err: err}
+	return &Error{URL: Shown(u), Err: err}
 }
 
-type silentError struct{ after time.Duration }
+// SilentError says that a server stopped talking.
+type SilentError struct{ After time.Duration }
 
-func (e *silentError) Error() string { return fmt.Sprintf("server is silent for %s", e.after) }
+func (e *SilentError) Error() string { return fmt.Sprintf("server is silent for %s", e.After) }
 
 // watched is a body that fails when the server is silent for too long. The time
 // that the reader takes between two reads does not count.
@@ -157,28 +151,31 @@ func (b *watched) Close() error {
 
 // cause tells silence from other reasons for the end of the context.
 func (b *watched) cause(err error) error {
-	if silent := (*silentError)(nil); err != nil && err != io.EOF && errors.As(context.Cause(b.ctx), &silent) {
+	if silent := (*SilentError)(nil); err != nil && err != io.EOF && errors.As(context.Cause(b.ctx), &silent) {
 		return silent
 	}
 	return err
 }
 
-// retry calls do until it succeeds, fails for good, or fails most times in a row
+// Retry calls do until it succeeds, fails for good, or fails most times in a row
 // without progress. The pause doubles each time.
-func (w *web) retry(ctx context.Context, most int, do func() (progress bool, err error)) error {
-	wait := w.first
+func (c *Client) Retry(ctx context.Context, most int, do func() (progress bool, err error)) error {
+	first := cmp.Or(c.FirstRetry, time.Second)
+	wait := first
 	for try := 1; ; try++ {
 		progress, err := do()
-		if err == nil || ctx.Err() != nil || !temporary(err) {
+		if err == nil || ctx.Err() != nil || !Temporary(err) {
 			return err
 		}
 		if progress {
-			try, wait = 1, w.first
+			try, wait = 1, first
 		}
 		if try >= most {
 			return err
 		}
-		w.log.Info("trying again", "cause", err, "after", wait)
+		if c.Log != nil {
+			c.Log.Info("trying again", "cause", err, "after", wait)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -188,9 +185,9 @@ func (w *web) retry(ctx context.Context, most int, do func() (progress bool, err
 	}
 }
 
-// temporary reports whether the same request may succeed later.
-func temporary(err error) bool {
-	var down *DownloadError
+// Temporary reports whether the same request may succeed later.
+func Temporary(err error) bool {
+	var down *Error
 	if !errors.As(err, &down) {
 		return false
 	}
@@ -203,32 +200,32 @@ func temporary(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var dns *net.DNSError
 	return !errors.As(err, &certificate) && !(errors.As(err, &dns) && dns.IsNotFound) &&
-		!errors.Is(err, errDowngrade) && !errors.Is(err, errRedirects) && !errors.Is(err, errAddress)
+		!errors.Is(err, ErrDowngrade) && !errors.Is(err, errRedirects) && !errors.Is(err, errAddress)
 }
 
-// unreachable reports whether the server is at fault or was not reached, as
+// Unreachable reports whether the server is at fault or was not reached, as
 // opposed to what was asked of it.
-func unreachable(err error) bool {
-	var down *DownloadError
+func Unreachable(err error) bool {
+	var down *Error
 	return errors.As(err, &down) && (down.Status == 0 || down.Status >= 500)
 }
 
-// small gets a whole document of at most so many bytes.
-func (w *web) small(ctx context.Context, u *url.URL, most int64) (data []byte, err error) {
-	err = w.retry(ctx, smallTries, func() (bool, error) {
-		resp, err := w.get(ctx, u, nil)
+// Small gets a whole document of at most so many bytes.
+func (c *Client) Small(ctx context.Context, u *url.URL, most int64) (data []byte, err error) {
+	err = c.Retry(ctx, SmallTries, func() (bool, error) {
+		resp, err := c.Get(ctx, u, nil)
 		if err != nil {
 			return false, err
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return false, &DownloadError{URL: shown(u), Status: resp.StatusCode}
+			return false, &Error{URL: Shown(u), Status: resp.StatusCode}
 		}
 		if data, err = io.ReadAll(io.LimitReader(resp.Body, most+1)); err != nil {
-			return false, w.failed(ctx, u, err)
+			return false, Failed(ctx, u, err)
 		}
 		if int64(len(data)) > most {
-			return false, &DownloadError{URL: shown(u), Status: resp.StatusCode, Err: fmt.Errorf("document is longer than %d bytes", most)}
+			return false, &Error{URL: Shown(u), Status: resp.StatusCode, Err: fmt.Errorf("document is longer than %d bytes", most)}
 		}
 		return true, nil
 	})
