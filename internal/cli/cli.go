@@ -41,6 +41,16 @@ type Command struct {
 	Flags func(*pflag.FlagSet)
 	// Run does the work. args are the operands left after flags.
 	Run func(ctx context.Context, env Env, args []string) error
+	// Verdict is a command whose exit code is its answer (Answer). Only then, errors
+	// end it with Misuse instead of Usage, and with Failed instead of any code that
+	// could be taken for an answer.
+	Verdict bool
+	// Complete lists what may come after these operands and flags, for completion in a
+	// shell; nil: names of files.
+	Complete func(before []string) []string
+	// Commands are commands of its own, as in "prog disk list", in place of Flags
+	// and Run.
+	Commands []Command
 }
 
 // Program is a named list of commands.
@@ -60,7 +70,7 @@ func (p Program) all() []Command {
 	if p.Version == "" {
 		return commands
 	}
-	return append(commands, Command{
+	return append(commands, completionCommand(p), Command{
 		Name:    "version",
 		Summary: "print the version",
 		Run: func(_ context.Context, env Env, _ []string) error {
@@ -99,6 +109,8 @@ func dispatch(ctx context.Context, p Program, env Env, args []string) error {
 	}
 	name := args[0]
 	switch name {
+	case completeName:
+		return complete(env.Stdout, p, args[1:])
 	case "help", "-h", "--help":
 		if len(args) > 1 && name == "help" {
 			return dispatch(ctx, p, env, []string{args[1], "--help"})
@@ -109,8 +121,17 @@ func dispatch(ctx context.Context, p Program, env Env, args []string) error {
 		name = "version"
 	}
 	for _, c := range commands {
-		if c.Name == name {
-			return run(ctx, p, c, env, args[1:])
+		switch {
+		case c.Name != name:
+		case c.Commands != nil:
+			group := Program{Name: p.Name + " " + c.Name, Summary: c.Summary, Commands: func() []Command { return c.Commands }}
+			return dispatch(ctx, group, env, args[1:])
+		default:
+			err := run(ctx, p, c, env, args[1:])
+			if c.Verdict {
+				err = unlikeAnAnswer(err)
+			}
+			return err
 		}
 	}
 	err := fmt.Errorf("find command %q: there is none of that name", name)
@@ -118,14 +139,7 @@ func dispatch(ctx context.Context, p Program, env Env, args []string) error {
 }
 
 func run(ctx context.Context, p Program, c Command, env Env, args []string) error {
-	flags := pflag.NewFlagSet(c.Name, pflag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	flags.SortFlags = false
-	if c.Flags != nil {
-		c.Flags(flags)
-	}
-	verbose := flags.BoolP("verbose", "v", false, "also show what is done in detail")
+	flags := c.flagSet()
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			printCommandHelp(env.Stdout, p, c, flags)
@@ -135,12 +149,40 @@ func run(ctx context.Context, p Program, c Command, env Env, args []string) erro
 	}
 	if env.Log == nil {
 		level := slog.LevelWarn
-		if *verbose {
+		if verbose, err := flags.GetBool("verbose"); err == nil && verbose {
 			level = slog.LevelDebug
 		}
 		env.Log = NewLog(env.Stderr, level)
 	}
 	return c.Run(ctx, env, flags.Args())
+}
+
+// flagSet are the command's flags and those that every command has.
+func (c Command) flagSet() *pflag.FlagSet {
+	flags := pflag.NewFlagSet(c.Name, pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.SortFlags = false
+	if c.Flags != nil {
+		c.Flags(flags)
+	}
+	flags.BoolP("verbose", "v", false, "also show what is done in detail")
+	return flags
+}
+
+// unlikeAnAnswer gives an error of a Verdict command a code that is none of its
+// answers.
+func unlikeAnAnswer(err error) error {
+	var answer *answerError
+	switch code := CodeOf(err); {
+	case errors.As(err, &answer), code == OK:
+		return err
+	case code == Usage:
+		return Exit(Misuse, err)
+	case code < Device:
+		return Exit(Failed, err)
+	}
+	return err
 }
 
 // NewLog is a logger for people: lines of text, from a level on, without the time.
@@ -157,6 +199,9 @@ func dropTime(groups []string, a slog.Attr) slog.Attr {
 }
 
 func report(w io.Writer, program string, err error) {
+	if answer := new(answerError); errors.As(err, &answer) {
+		return
+	}
 	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
 		fmt.Fprintf(w, "%s: error: %s\n", program, line)
 	}

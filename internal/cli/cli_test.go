@@ -30,6 +30,21 @@ func testProgram() Program {
 			{Name: "fail", Summary: "fail with code 4", Run: func(context.Context, Env, []string) error {
 				return Exit(Refused, Hint(fmt.Errorf("write card: %w", errors.New("line one\nline two")), "take another card"))
 			}},
+			{Name: "is", Args: "WHAT", Summary: "answer by the exit code", Verdict: true, Run: func(_ context.Context, env Env, args []string) error {
+				switch args[0] {
+				case "good":
+					return Answer(OK)
+				case "bad":
+					return Answer(Usage)
+				}
+				return Exit(Refused, errors.New("ask: that is no question"))
+			}},
+			{Name: "disk", Summary: "look after disks", Commands: []Command{
+				{Name: "list", Summary: "list disks", Run: func(_ context.Context, env Env, args []string) error {
+					_, err := fmt.Fprintf(env.Stdout, "disks: %q\n", args)
+					return err
+				}},
+			}},
 		}
 	}}
 }
@@ -58,6 +73,16 @@ func TestRun(t *testing.T) {
 		{"gret", Usage, "", "did you mean prog greet?"},
 		{"gr", Usage, "", "did you mean prog greet?"},
 		{"zzzzzzzz", Usage, "", "prog help lists the commands"},
+		{"is good", OK, "", ""},
+		{"is bad", Usage, "", ""},
+		{"is it", Failed, "", "prog: error: ask: that is no question"},
+		{"is --bad", Misuse, "", "hint: prog is --help lists them"},
+		{"disk list -v a", OK, "disks: [\"a\"]\n", ""},
+		{"disk list --help", OK, "Usage: prog disk list [FLAGS]", ""},
+		{"disk --help", OK, "prog disk: look after disks", ""},
+		{"help disk", OK, "prog disk COMMAND --help", ""},
+		{"disk", Usage, "", "prog: error: name a command"},
+		{"disk lis", Usage, "", "did you mean prog disk list?"},
 		{"fail", Refused, "", "prog: error: write card: line one\nprog: error: line two\nprog: hint: take another card\n"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

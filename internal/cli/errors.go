@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Exit codes, the same in all three programs.
@@ -15,6 +16,10 @@ const (
 	Device    = 5 // a device or the network is at fault
 	Timeout   = 6
 	Partial   = 7 // some of several targets failed
+
+	// Misuse is Usage of a command whose exit code is its answer: EX_USAGE of
+	// sysexits.h, which is no answer of any.
+	Misuse = 64
 
 	interrupted = 130 // 128 + SIGINT, as shells report it
 )
@@ -33,6 +38,20 @@ func Exit(code int, err error) error {
 		return nil
 	}
 	return &exitError{code, err}
+}
+
+// answerError is an exit code that the command's output has explained.
+type answerError struct{ code int }
+
+func (e *answerError) Error() string { return fmt.Sprintf("the answer is %d", e.code) }
+
+// Answer ends a command with a code that says what its output has said already, as
+// grep and systemctl do: nothing more is printed.
+func Answer(code int) error {
+	if code == OK {
+		return nil
+	}
+	return &exitError{code, &answerError{code}}
 }
 
 // CodeOf returns the exit code of err: the outermost Exit mark, 130 for a
