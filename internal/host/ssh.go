@@ -41,6 +41,7 @@ type SSH struct {
 // operations can run on it at the same time. A lost connection ends them with an
 // error and is not opened again: whoever wants to go on dials anew.
 type Remote struct {
+	shellFiles
 	config SSH
 	client *ssh.Client
 	closed chan struct{}
@@ -74,6 +75,7 @@ func Dial(ctx context.Context, config SSH) (*Remote, error) {
 	}
 	r := &Remote{config: config, client: client, closed: make(chan struct{}),
 		running: make(chan struct{}, 8), signalling: make(chan struct{}, 2)}
+	r.shellFiles = shellFiles{r.start}
 	go func() {
 		client.Wait()
 		close(r.closed)

@@ -6,8 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -104,31 +102,11 @@ func (r *Remote) line(c Cmd, mark string) string {
 	return "echo " + mark + " $$ >&2; exec " + quote(args)
 }
 
-// kill ends the command's process group, first by asking, and reports whether the
-// program has ended. That takes sessions of its own, because ssh's signals are not
-// for the processes of another user, as sudo's are, and closing a session kills
-// nothing.
+// kill ends the command's process group. That takes sessions of its own, because
+// ssh's signals are not for the processes of another user, as sudo's are, and closing
+// a session kills nothing.
 func (r *Remote) kill(stderr *stderrWithPID, ended <-chan error) bool {
-	go r.signal(stderr, "TERM") // which a lost connection would keep waiting
-	over := r.await(ended, grace)
-	killed := make(chan error)
-	go func() { // those of the group that are left when the program has ended, too
-		r.signal(stderr, "KILL")
-		close(killed)
-	}()
-	r.await(killed, grace)
-	return over || r.await(ended, grace)
-}
-
-// await reports whether something has come in time, and before the connection was lost.
-func (r *Remote) await(something <-chan error, limit time.Duration) bool {
-	select {
-	case <-something:
-		return true
-	case <-r.closed:
-	case <-time.After(limit):
-	}
-	return false
+	return endGroup(ended, r.closed, func(signal string) { r.signal(stderr, signal) })
 }
 
 func (r *Remote) signal(stderr *stderrWithPID, signal string) {
@@ -145,7 +123,7 @@ func (r *Remote) signal(stderr *stderrWithPID, signal string) {
 		return
 	}
 	defer session.Close()
-	args := []string{"sh", "-c", `kill -s "$1" -- "-$2"`, "sh", signal, strconv.Itoa(group)}
+	args := signalGroup(group, signal)
 	if r.config.Sudo {
 		args = append([]string{"sudo", "-n", "--"}, args...)
 	}
@@ -171,47 +149,4 @@ func (r *Remote) exitError(ctx context.Context, c Cmd, stderr *stderrWithPID, er
 		e.Code = -1
 	}
 	return e
-}
-
-// stderrWithPID is a command's standard error, and the line in it that says its
-// process id: "MARK PID". A login shell's greetings may come before that.
-type stderrWithPID struct {
-	mark string
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *stderrWithPID) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-// split is what comes before the line, the process id, and what comes after.
-func (s *stderrWithPID) split() (before []byte, pid int, after []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	text := bytes.Clone(s.text.Bytes())
-	before, after, _ = bytes.Cut(text, []byte(s.mark+" "))
-	line, after, whole := bytes.Cut(after, []byte("\n"))
-	if whole {
-		pid, _ = strconv.Atoi(string(line))
-	}
-	return before, pid, after
-}
-
-func (s *stderrWithPID) rest() []byte {
-	before, _, after := s.split()
-	return append(before, after...)
-}
-
-// processGroup waits a little for a command that has only just begun.
-func (s *stderrWithPID) processGroup() int {
-	for range 40 {
-		if _, pid, _ := s.split(); pid > 1 {
-			return pid
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return 0
 }

@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -46,6 +47,9 @@ func withNotePrefix(ctx context.Context, prefix string) context.Context {
 	return context.WithValue(ctx, noteKey{}, func(text string) { Note(ctx, prefix+text) })
 }
 
+// ErrGaveUp is in Until's error when its limit has passed.
+var ErrGaveUp = errors.New("gave up")
+
 // Wait is a bounded wait for something that comes by itself, with a reason that
 // people see. For is what is waited for, as in "wait for time synchronisation".
 type Wait struct {
@@ -87,5 +91,5 @@ func (w Wait) Until(ctx context.Context, ready func(context.Context) error) erro
 	if ctx.Err() != nil {
 		return fmt.Errorf("wait for %s: %w", w.For, context.Cause(ctx))
 	}
-	return fmt.Errorf("wait for %s: gave up after %v: %w", w.For, w.Limit, reason)
+	return fmt.Errorf("wait for %s: %w after %v: %w", w.For, ErrGaveUp, w.Limit, reason)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -122,6 +123,19 @@ func (s *SSHD) hostKey(name string) ssh.PublicKey {
 		s.t.Fatal(err)
 	}
 	return signer.PublicKey()
+}
+
+// Admit lets another key in.
+func (s *SSHD) Admit(key ssh.PublicKey) {
+	s.t.Helper()
+	file, err := os.OpenFile(s.path("authorized_keys"), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = file.Write(ssh.MarshalAuthorizedKey(key))
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // KnownHosts makes a file in which a machine of that name, "" for the server's

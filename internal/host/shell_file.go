@@ -15,9 +15,13 @@ import (
 	"time"
 )
 
-// File operations are small shell scripts: sftp could not be had through sudo. A
-// script gets its paths as arguments and content by standard input. What went wrong
-// it says as its programs do in the C locale, by the kernel's words.
+// shellFiles are the files of a machine that can only run programs. File operations
+// are small shell scripts: sftp could not be had through sudo, and a container has
+// none. A script gets its paths as arguments and content by standard input. What went
+// wrong it says as its programs do in the C locale, by the kernel's words.
+type shellFiles struct {
+	start func(ctx context.Context, c Cmd) (stdout []byte, err error)
+}
 
 const (
 	statScript = `stat -c '%f %u %g %s %Y' "$1" && if [ -L "$1" ]; then readlink -n "$1"; fi`
@@ -79,8 +83,8 @@ if [ -d "$1" ]; then sync "$1"; fi`
 )
 
 // Stat implements Host. ModTime is in whole seconds.
-func (r *Remote) Stat(ctx context.Context, path string) (Info, error) {
-	out, err := r.script(ctx, "stat", path, nil, statScript, path)
+func (f shellFiles) Stat(ctx context.Context, path string) (Info, error) {
+	out, err := f.script(ctx, "stat", path, nil, statScript, path)
 	if err != nil {
 		return Info{}, err
 	}
@@ -96,13 +100,13 @@ func (r *Remote) Stat(ctx context.Context, path string) (Info, error) {
 }
 
 // ReadFile implements Host.
-func (r *Remote) ReadFile(ctx context.Context, path string) ([]byte, error) {
-	return r.script(ctx, "read", path, nil, readScript, path)
+func (f shellFiles) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	return f.script(ctx, "read", path, nil, readScript, path)
 }
 
 // ReadDir implements Host.
-func (r *Remote) ReadDir(ctx context.Context, path string) ([]string, error) {
-	out, err := r.script(ctx, "list", path, nil, listScript, strings.TrimSuffix(path, "/"))
+func (f shellFiles) ReadDir(ctx context.Context, path string) ([]string, error) {
+	out, err := f.script(ctx, "list", path, nil, listScript, strings.TrimSuffix(path, "/"))
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +117,7 @@ func (r *Remote) ReadDir(ctx context.Context, path string) ([]string, error) {
 }
 
 // Write implements Host.
-func (r *Remote) Write(ctx context.Context, name string, f File) error {
+func (s shellFiles) Write(ctx context.Context, name string, f File) error {
 	if err := f.check(); err != nil {
 		return &fs.PathError{Op: "write", Path: name, Err: err}
 	}
@@ -123,24 +127,24 @@ func (r *Remote) Write(ctx context.Context, name string, f File) error {
 	var err error
 	switch {
 	case f.Target != "":
-		_, err = r.script(ctx, "write", name, nil, linkScript, dir, tmp, name, owner, f.Target)
+		_, err = s.script(ctx, "write", name, nil, linkScript, dir, tmp, name, owner, f.Target)
 	case f.Mode.IsDir():
-		_, err = r.script(ctx, "write", name, nil, directoryScript, dir, name, owner, mode)
+		_, err = s.script(ctx, "write", name, nil, directoryScript, dir, name, owner, mode)
 	default:
 		size := strconv.Itoa(len(f.Data))
-		_, err = r.script(ctx, "write", name, bytes.NewReader(f.Data), writeScript, dir, tmp, name, owner, mode, size)
+		_, err = s.script(ctx, "write", name, bytes.NewReader(f.Data), writeScript, dir, tmp, name, owner, mode, size)
 	}
 	return err
 }
 
 // Remove implements Host.
-func (r *Remote) Remove(ctx context.Context, name string) error {
-	_, err := r.script(ctx, "remove", name, nil, removeScript, path.Dir(name), name)
+func (f shellFiles) Remove(ctx context.Context, name string) error {
+	_, err := f.script(ctx, "remove", name, nil, removeScript, path.Dir(name), name)
 	return err
 }
 
 // script runs a script for a file operation and makes its failure a *fs.PathError.
-func (r *Remote) script(ctx context.Context, op, path string, stdin io.Reader, script string, args ...string) ([]byte, error) {
+func (f shellFiles) script(ctx context.Context, op, path string, stdin io.Reader, script string, args ...string) ([]byte, error) {
 	if err := checkPath(op, path); err != nil {
 		return nil, err
 	}
@@ -148,7 +152,7 @@ func (r *Remote) script(ctx context.Context, op, path string, stdin io.Reader, s
 	if err := c.check(); err != nil {
 		return nil, &fs.PathError{Op: op, Path: path, Err: err}
 	}
-	out, err := r.start(ctx, c)
+	out, err := f.start(ctx, c)
 	var exit *ExitError
 	switch {
 	case err == nil:
