@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"picluster/imagebuilder/secrets"
 	"picluster/internal/bootfiles"
@@ -54,6 +55,9 @@ func (in *Inputs) config(name string) (*node.Config, error) {
 		if n.Name == name {
 			in.named(c, i)
 		}
+	}
+	if c.Role == node.Spare {
+		c.Network.ClusterSubnet = s.Network.ClusterSubnet
 	}
 	if c.Role == node.Spare && s.Storage.Backend != "none" {
 		c.Storage = storage(s.Storage.Device)
@@ -130,7 +134,10 @@ func storage(d spec.Device) *node.Storage {
 func (in *Inputs) kubernetes(name string) *node.Kubernetes {
 	k := in.Cluster.Kubernetes
 	// A spare becomes a worker, and workers run workloads.
-	out := &node.Kubernetes{Version: k.Version, CNI: k.CNI, PodSubnet: k.PodSubnet, ServiceSubnet: k.ServiceSubnet, Schedulable: true}
+	out := &node.Kubernetes{Version: k.Version, CNI: k.CNI, PodSubnet: k.PodSubnet, ServiceSubnet: k.ServiceSubnet, Schedulable: true,
+		Kubelet: k.Kubelet, KubeProxy: k.KubeProxy, IgnorePreflight: k.IgnorePreflight}
+	out.Repository, out.Mirrors = repository(&in.Cluster.Mirrors), in.Cluster.Mirrors.Images
+	out.Packages = HostPackages(in.Cluster)
 	for i, n := range in.Cluster.Nodes {
 		if n.Name == name {
 			out.Labels, out.Taints = n.Labels, n.Taints
@@ -138,6 +145,15 @@ func (in *Inputs) kubernetes(name string) *node.Kubernetes {
 		}
 	}
 	return out
+}
+
+// repository names the key, or what it is known by.
+func repository(m *spec.Mirrors) node.Repository {
+	r := node.Repository{URL: strings.TrimSuffix(m.Kubernetes, "/") + "/", Key: m.Key}
+	if r.Key == "" {
+		r.Fingerprint = spec.KubernetesFingerprint
+	}
+	return r
 }
 
 // join gives the card its identity. Only the control plane's card carries the

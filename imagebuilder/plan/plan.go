@@ -10,6 +10,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"picluster/imagebuilder/image"
@@ -26,7 +27,8 @@ type Inputs struct {
 	Cards   []string // the cards to plan: names from CardNames
 	Base    Base
 	Agent   Agent
-	Tool    string // version of imagebuilder
+	Payload *Payload // nil: nodes get everything from the network
+	Tool    string   // version of imagebuilder
 }
 
 // Base is the image that all cards start from.
@@ -69,8 +71,13 @@ const dir = "picluster"
 // Make makes the plan. Its errors speak of cluster.yaml and the image: what the
 // person asked for and this image is not able to be.
 func Make(in Inputs) (*Plan, error) {
-	if err := in.fits(); err != nil {
+	if err := Supports(in.Cluster, in.Base.Name, in.Base.Facts); err != nil {
 		return nil, err
+	}
+	if in.Payload != nil {
+		if err := in.Payload.fits(&in); err != nil {
+			return nil, err
+		}
 	}
 	p := &Plan{Base: in.Base, Time: in.Secrets.Created(), Edits: in.commonEdits()}
 	for _, name := range in.Cards {
@@ -83,21 +90,26 @@ func Make(in Inputs) (*Plan, error) {
 	return p, nil
 }
 
-// fits refuses what this image is not able to do, before anything is written.
-func (in *Inputs) fits() error {
-	f, k := in.Base.Facts, in.Cluster.Kubernetes
+// UnknownDigest stands for the image's until that is known: with it, a plan has all
+// sizes right, and what is wrong with it shows before anything is written.
+var UnknownDigest = strings.Repeat("0", 64)
+
+// Supports refuses what an image of that name is not able to do, before anything is
+// written.
+func Supports(c *spec.Cluster, name string, f *image.Facts) error {
+	k := c.Kubernetes
 	if f.Booted {
-		return fmt.Errorf("plan cards on %s: the image has been booted before (no first-boot hook is left in cmdline.txt); use a stock image", in.Base.Name)
+		return fmt.Errorf("plan cards on %s: the image has been booted before (no first-boot hook is left in cmdline.txt); use a stock image", name)
 	}
 	switch {
 	case !k.Enabled:
 		return nil
 	case f.Arch != "arm64":
 		return fmt.Errorf("plan cards on %s: it is a 32-bit image (%s), and Kubernetes has had no 32-bit ARM build since 1.27; "+
-			"use raspios-lite-arm64, or set kubernetes.enabled: false for plain configured Pis", in.Base.Name, f.Arch)
+			"use raspios-lite-arm64, or set kubernetes.enabled: false for plain configured Pis", name, f.Arch)
 	case !f.Release.Kubernetes:
 		return fmt.Errorf("plan cards on %s: it is %s, and Kubernetes %s needs the cgroup v2 and containerd of bookworm or trixie; "+
-			"use raspios-lite-arm64, or set kubernetes.enabled: false for plain configured Pis", in.Base.Name, f.Release.Name, k.Version)
+			"use raspios-lite-arm64, or set kubernetes.enabled: false for plain configured Pis", name, f.Release.Name, k.Version)
 	}
 	return nil
 }
@@ -123,15 +135,19 @@ func (in *Inputs) card(name string) (*Card, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := config.Marshal()
-	if err != nil {
-		return nil, err
-	}
 	edits, err := in.vendorEdits(config)
 	if err != nil {
 		return nil, err
 	}
-	return &Card{config, append(edits,
+	brought, err := in.payloadEdits(config)
+	if err != nil {
+		return nil, err
+	}
+	data, err := config.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return &Card{config, append(append(edits, brought...),
 		WriteFile{Name: "NODE.txt", Data: nodeTxt(config, in.Base.Name)},
 		WriteFile{Name: path.Join(dir, "node.json"), Data: data, Masked: true},
 	)}, nil

@@ -104,6 +104,9 @@ type Network struct {
 	// this one, because addresses from DHCP change. Zero for a spare, which is
 	// told its own by the join service.
 	ClusterAddress netip.Prefix `json:"clusterAddress"`
+	// ClusterSubnet is on a spare's card only: from an address in there that nobody
+	// has it asks node0 for one of its own.
+	ClusterSubnet netip.Prefix `json:"clusterSubnet,omitzero"`
 }
 
 // WiFi is one network to try.
@@ -148,6 +151,26 @@ type Kubernetes struct {
 	Labels        map[string]string `json:"labels,omitempty"`
 	Taints        []string          `json:"taints,omitempty"` // key=value:effect
 	Schedulable   bool              `json:"schedulable"`      // workloads may run here; false on a control plane of its own
+
+	Packages        []string       `json:"packages,omitempty"`        // of Debian, that add-ons need on the host of each pod
+	Kubelet         map[string]any `json:"kubelet,omitempty"`         // goes over our KubeletConfiguration, key by key
+	KubeProxy       map[string]any `json:"kubeProxy,omitempty"`       // and over KubeProxyConfiguration
+	IgnorePreflight []string       `json:"ignorePreflight,omitempty"` // checks of kubeadm, besides those that the board is known to fail
+
+	Repository Repository        `json:"repository"`
+	Mirrors    map[string]string `json:"mirrors,omitempty"` // where images of a registry come from instead: registry → host, http://host
+	// Payload is the SHA-256 of the list of what the card brings along, so that no
+	// network is needed; "" brings nothing. See package payload.
+	Payload string `json:"payload,omitempty"`
+}
+
+// Repository is the apt repository that kubelet, kubeadm and kubectl come from.
+type Repository struct {
+	URL string `json:"url"` // of a flat repository, with a slash at its end
+	// Key is its public key, armoured. Without it the Pi fetches URL's Release.key and
+	// wants it to be the key with Fingerprint.
+	Key         string `json:"key,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"` // of the primary key: hexadecimal, capitals
 }
 
 // Storage is the device that this node gives to the cluster's storage.

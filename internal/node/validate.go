@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -38,7 +40,29 @@ func (c *Config) Validate() error {
 		c.Join.validate(&p, c.Role)
 	}
 	p.check(c.Kubernetes == nil || c.Join != nil, "kubernetes is wanted but join is missing")
+	if k := c.Kubernetes; k != nil {
+		// "all" would take errors for warnings that nobody has thought of yet.
+		p.check(!slices.ContainsFunc(k.IgnorePreflight, func(name string) bool { return strings.EqualFold(name, "all") }), "kubernetes.ignorePreflight has all in it")
+		k.Repository.validate(&p)
+		for registry, place := range k.Mirrors {
+			// They become file names and lines of a configuration.
+			p.check(!strings.ContainsAny(registry+place, " \"'\\\n") && !strings.Contains(registry, "/"), "kubernetes.mirrors: %q at %q is no registry", registry, place)
+		}
+		p.check(k.Payload == "" || digest.MatchString(k.Payload), "kubernetes.payload %q is no SHA-256", k.Payload)
+	}
 	return p.err()
+}
+
+var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// validate: what comes from the repository runs as root.
+func (r *Repository) validate(p *problems) {
+	if *r == (Repository{}) {
+		return // everything is there already: a machine that no repository is asked for
+	}
+	u, err := url.Parse(r.URL)
+	p.check(err == nil && u.Host != "" && strings.HasSuffix(r.URL, "/") && !strings.ContainsAny(r.URL, " \n"), "kubernetes.repository.url %q is no address with a slash at its end", r.URL)
+	p.check((r.Key == "") != (r.Fingerprint == ""), "kubernetes.repository has neither a key nor a fingerprint, or both")
 }
 
 func (s *System) validate(p *problems) {

@@ -17,6 +17,7 @@ func (c *Cluster) check(r *report) {
 	c.Network.check(r)
 	c.checkAddresses(r)
 	c.checkKubernetes(r)
+	c.Mirrors.check(r)
 	c.checkStorage(r)
 }
 

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"strconv"
@@ -25,6 +26,7 @@ func (c *Cluster) checkKubernetes(r *report) {
 			r.problem("kubernetes.version", "%s is out of range: v1.%d to v1.%d work on these nodes", k.Version, oldestKubernetes, newestKubernetes)
 		}
 	}
+	k.checkSettings(r)
 	if k.Enabled {
 		return
 	}
@@ -37,6 +39,31 @@ func (c *Cluster) checkKubernetes(r *report) {
 	}
 	if c.Addons.Dashboard != "none" {
 		r.problem("addons.dashboard", needs)
+	}
+}
+
+// preflightCheck is the name of a check of kubeadm, as its messages have it:
+// Mem, Port-10250, FileContent--proc-sys-net-ipv4-ip_forward.
+var preflightCheck = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
+
+// checkSettings leaves to Kubernetes what its own documents may hold, but for what
+// says which document it is.
+func (k *Kubernetes) checkSettings(r *report) {
+	for field, settings := range map[string]Settings{"kubernetes.kubelet": k.Kubelet, "kubernetes.kubeProxy": k.KubeProxy} {
+		for _, key := range []string{"apiVersion", "kind"} {
+			if _, ok := settings[key]; ok {
+				r.problem(field+"."+key, "is written by picluster")
+			}
+		}
+	}
+	for i, name := range k.IgnorePreflight {
+		field := fmt.Sprintf("kubernetes.ignorePreflight[%d]", i)
+		switch {
+		case strings.EqualFold(name, "all"):
+			r.problem(field, "ignores what is not known yet").Hint = "name the checks, as kubeadm's message does: [NumCPU]"
+		case !preflightCheck.MatchString(name):
+			r.problem(field, "%s is not the name of a check of kubeadm, such as NumCPU", quoted(name))
+		}
 	}
 }
 

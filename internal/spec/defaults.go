@@ -3,6 +3,7 @@ package spec
 import (
 	"cmp"
 	"fmt"
+	"strings"
 )
 
 // Versions of Kubernetes that nodes can run. The swap policy that nodes rely on
@@ -74,6 +75,11 @@ func (c *Cluster) setClusterDefaults(given func(field string) bool) {
 	fill(given, "kubernetes.serviceSubnet", &k.ServiceSubnet, prefix(10, 96, 0, 0, 12))
 	fill(given, "kubernetes.controlPlaneSchedulable", &k.ControlPlaneSchedulable, true)
 
+	m := &c.Mirrors
+	fill(given, "mirrors.debian", &m.Debian, "http://deb.debian.org/debian")
+	fill(given, "mirrors.security", &m.Security, "http://deb.debian.org/debian-security")
+	fill(given, "mirrors.kubernetes", &m.Kubernetes, communityRepository(k.Version))
+
 	backend, dashboard := "none", "none"
 	if k.Enabled {
 		backend, dashboard = "glusterfs", "headlamp"
@@ -81,6 +87,7 @@ func (c *Cluster) setClusterDefaults(given func(field string) bool) {
 	fill(given, "storage.backend", &c.Storage.Backend, backend)
 	if c.Storage.Backend != "none" {
 		c.Storage.Device.setDefaults(given, "storage.device", standardLoop())
+		fill(given, "storage.bricks", &c.Storage.Bricks, "xfs")
 	}
 	fill(given, "addons.registry", &c.Addons.Registry, k.Enabled)
 	fill(given, "addons.dashboard", &c.Addons.Dashboard, dashboard)
@@ -121,6 +128,14 @@ func (d *Device) setDefaults(given func(field string) bool, field string, loop L
 	}
 	fill(given, field+".loop.path", &d.Loop.Path, loop.Path)
 	fill(given, field+".loop.size", &d.Loop.Size, loop.Size)
+}
+
+// communityRepository is where the Kubernetes project has the packages of a version:
+// one repository for each minor (kubernetes.io, "pkgs.k8s.io: Introducing Kubernetes
+// Community-Owned Package Repositories").
+func communityRepository(version string) string {
+	minor := version[:max(0, strings.LastIndex(version, "."))]
+	return "https://pkgs.k8s.io/core:/stable:/" + minor + "/deb/"
 }
 
 func fill[T any](given func(field string) bool, field string, value *T, standard T) {

@@ -144,6 +144,8 @@ func word(t reflect.Type) string {
 		return "octal mode"
 	case reflect.TypeFor[secret.Text]():
 		return "text"
+	case reflect.TypeFor[Settings]():
+		return "any keys"
 	}
 	return map[reflect.Kind]string{reflect.String: "text", reflect.Bool: "true, false", reflect.Int: "number", reflect.Map: "keys with texts"}[t.Kind()]
 }

@@ -31,6 +31,7 @@ func (c *Cluster) resolve(r *report, refs References) {
 	for i := range c.System.Files {
 		s.extraFile(&c.System.Files[i], fmt.Sprintf("system.files[%d]", i))
 	}
+	s.mirrorKey(&c.Mirrors)
 	for i := range c.Network.WiFi {
 		s.wifi(&c.Network.WiFi[i], fmt.Sprintf("network.wifi[%d]", i))
 	}

@@ -43,6 +43,8 @@ type Cluster struct {
 	Boot Boot `json:"boot"`
 	// The Kubernetes cluster.
 	Kubernetes Kubernetes `json:"kubernetes"`
+	// Where software comes from, if not from its makers.
+	Mirrors Mirrors `json:"mirrors"`
 	// Storage that the nodes share.
 	Storage Storage `json:"storage"`
 	// What is deployed into the cluster.
@@ -233,6 +235,30 @@ type Kubernetes struct {
 	ServiceSubnet netip.Prefix `json:"serviceSubnet"`
 	// Whether the control plane runs workloads too.
 	ControlPlaneSchedulable bool `json:"controlPlaneSchedulable"`
+	// Keys of KubeletConfiguration, for all nodes; they go over ours.
+	Kubelet Settings `json:"kubelet,omitzero" example:"{maxPods: 50}"`
+	// Keys of KubeProxyConfiguration.
+	KubeProxy Settings `json:"kubeProxy,omitzero" example:"{mode: nftables}"`
+	// Checks of kubeadm whose errors are taken for warnings, by name. Those that a board is known to fail (Mem on 1 GB) need not be named.
+	IgnorePreflight []string `json:"ignorePreflight,omitzero" example:"[NumCPU]"`
+}
+
+// Mirrors says where software comes from: for a network of one's own, or one without
+// the world. `imagebuilder bundle` and the nodes use the same.
+type Mirrors struct {
+	// Debian's packages. Only `imagebuilder bundle` asks for it; nodes have what their image has.
+	Debian string `json:"debian" example:"http://mirror.lan/debian"`
+	// Debian's security updates, in the same way.
+	Security string `json:"security" example:"http://mirror.lan/debian-security"`
+	// Kubernetes' packages: a flat repository.
+	Kubernetes string `json:"kubernetes" default:"that of kubernetes.version on pkgs.k8s.io" example:"http://mirror.lan/kubernetes/"`
+	// A file with the public key of that repository, armoured. Without it the repository's own Release.key counts, if it has the fingerprint of the one that signs pkgs.k8s.io.
+	KubernetesKey string `json:"kubernetesKey,omitzero" example:"mirror.asc"`
+	// Where the images of a registry come from instead. Over https, unless the place begins with http://.
+	Images map[string]string `json:"images,omitzero" example:"{registry.k8s.io: registry.lan}"`
+
+	// Key is what KubernetesKey holds.
+	Key string `json:"-"`
 }
 
 // Storage is replicated storage on the nodes' own disks. It needs Kubernetes.
@@ -243,6 +269,8 @@ type Storage struct {
 	Device Device `json:"device,omitzero"`
 	// How many nodes hold each piece of data. 2 means two copies and a witness on the control plane.
 	Replicas int `json:"replicas,omitzero" default:"3, or the number of nodes with storage if that is less"`
+	// How a volume's part of a device is kept to its size. xfs: by a quota of the device's file system. loopfile: as a file with a file system of its own, for kernels without such quotas. lvmthin: as a thin logical volume, which snapshots need.
+	Bricks string `json:"bricks,omitzero" oneof:"xfs|loopfile|lvmthin" default:"xfs"`
 }
 
 // Addons are deployed by `clusterctl deploy`. They need Kubernetes.
