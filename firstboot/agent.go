@@ -9,6 +9,7 @@ import (
 
 	"picluster/firstboot/steps"
 	"picluster/internal/host"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -29,6 +30,16 @@ func (a agent) bootID(ctx context.Context) string {
 		return "" // a root file system that is not running
 	}
 	return string(id[:max(0, len(id)-1)])
+}
+
+// etcdDisk is how quick the control plane's disk was; nil on other nodes, and before
+// it was measured.
+func (a agent) etcdDisk() *status.Latency {
+	m, err := steps.ReadDiskSpeed(context.Background(), a.host)
+	if err != nil {
+		return nil
+	}
+	return &m.Latency
 }
 
 // journal opens the journal; the caller closes it.

@@ -16,7 +16,7 @@ func program() cli.Program {
 		Summary: "configure this Pi from node.json",
 		Version: version.String(),
 		Commands: func() []cli.Command {
-			return []cli.Command{earlyCommand(), runCommand(), planCommand(), reapplyCommand(), statusCommand(), logsCommand(), serveCommand()}
+			return []cli.Command{earlyCommand(), runCommand(), planCommand(), reapplyCommand(), statusCommand(), logsCommand(), serveCommand(), syncCommand(), measureCommand()}
 		},
 	}
 }

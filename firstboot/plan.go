@@ -96,7 +96,7 @@ func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) e
 // allOfThisPi is the machine that the command runs on, and the steps of both parts
 // of the first boot.
 func allOfThisPi(ctx context.Context, env cli.Env) (agent, []steps.Stage, error) {
-	a, c, err := thisPi(ctx, env)
+	a, c, err := thisPi(ctx, env, false)
 	if err != nil {
 		return a, nil, err
 	}

@@ -7,13 +7,18 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"picluster/firstboot/report"
 	"picluster/firstboot/steps"
 	"picluster/internal/cli"
 	"picluster/internal/host"
 	"picluster/internal/node"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -31,40 +36,83 @@ const (
 )
 
 func runCommand() cli.Command {
+	var only []string
 	return cli.Command{
 		Name:    "run",
 		Summary: "do what is left to do, until this Pi is a node",
 		Details: "Started at each boot by picluster-firstboot.service until all is done. A step that\n" +
-			"fails is tried again, after 15 seconds at first and every five minutes at last.",
-		Examples: []string{"systemctl start picluster-firstboot", "journalctl -fu picluster-firstboot"},
+			"fails is tried again, after 15 seconds at first and every five minutes at last.\n" +
+			"With --stage it does that part alone, and ends; that needs no card, so it serves a\n" +
+			"machine that was set up by other means.",
+		Examples: []string{"systemctl start picluster-firstboot", "journalctl -fu picluster-firstboot", "sudo firstboot run --stage runtime,kubernetes"},
+		Flags: func(f *pflag.FlagSet) {
+			f.StringSliceVar(&only, "stage", nil, "only these `stages`, in the order of a whole run")
+		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if len(args) > 0 {
 				return cli.Exit(cli.Usage, fmt.Errorf("read operands of run: it takes none, not %q", args[0]))
 			}
-			a, c, err := thisPi(ctx, env)
-			if err != nil {
-				return errors.Join(err, a.reportBroken(ctx, err))
-			}
-			console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
-			if err == nil {
-				defer console.Close()
-				a.console = console
-			}
-			if !a.log.Enabled(ctx, slog.LevelInfo) {
-				a.log = cli.NewLog(env.Stderr, slog.LevelInfo) // the service's journal has each thing that is done
-			}
-			return run{agent: a, config: c, stages: steps.Run(c, steps.Env{Boot: a.boot}),
-				options: report.Options{LEDs: report.LEDDir, Listen: ":" + report.Port}}.untilSealed(ctx)
+			return runHere(ctx, env, only)
 		},
 	}
 }
 
+// runHere runs until all is done. A spare is another node once it has a name, and
+// begins anew as that one.
+func runHere(ctx context.Context, env cli.Env, only []string) error {
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err == nil {
+		defer console.Close()
+	}
+	for {
+		a, c, err := thisPi(ctx, env, len(only) > 0)
+		if err != nil {
+			return errors.Join(err, a.reportBroken(ctx, err))
+		}
+		if console != nil {
+			a.console = console
+		}
+		if !a.log.Enabled(ctx, slog.LevelInfo) {
+			a.log = cli.NewLog(env.Stderr, slog.LevelInfo) // the service's journal has each thing that is done
+		}
+		r := run{agent: a, config: c, stages: steps.Run(c, steps.Env{Boot: a.boot}), partial: len(only) > 0,
+			options: report.Options{LEDs: report.LEDDir, Listen: ":" + status.Port}}
+		if r.partial {
+			if r.stages, err = selected(r.stages, only); err != nil {
+				return err
+			}
+		}
+		err = r.untilSealed(ctx)
+		if !errors.Is(err, errNamed) {
+			return err
+		}
+	}
+}
+
+// selected are the named stages.
+func selected(all []steps.Stage, names []string) ([]steps.Stage, error) {
+	var known []string
+	var some []steps.Stage
+	for _, s := range all {
+		known = append(known, s.Name)
+		if slices.Contains(names, s.Name) {
+			some = append(some, s)
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, cli.Exit(cli.Usage, fmt.Errorf("read flag --stage: %q is none of %s", name, strings.Join(known, ", ")))
+		}
+	}
+	return some, nil
+}
+
 // thisPi is the machine that the command runs on, and its installed node.json.
-func thisPi(ctx context.Context, env cli.Env) (agent, *node.Config, error) {
+func thisPi(ctx context.Context, env cli.Env, withoutCard bool) (agent, *node.Config, error) {
 	h := host.Local{Log: env.Log}
 	a := agent{host: h, log: env.Log, console: env.Stderr}
 	boot, err := steps.BootDir(ctx, h)
-	if err != nil {
+	if err != nil && !withoutCard {
 		return a, nil, err
 	}
 	a.boot = boot
@@ -92,8 +140,12 @@ type run struct {
 	agent
 	config  *node.Config
 	stages  []steps.Stage
+	partial bool           // not all of them: they say nothing about being done
 	options report.Options // where to report, besides the card and the console
 }
+
+// errNamed: the spare that the run was for is a node now, with another node.json.
+var errNamed = errors.New("this spare has got a name")
 
 // untilSealed runs the stages until they are all right. It comes back earlier
 // only with the end of ctx, and for a reboot.
@@ -116,6 +168,10 @@ func (r run) untilSealed(ctx context.Context) error {
 	for tries := 0; ; tries++ {
 		err := step.Run[host.Host](ctx, r.host, r.stages, recorder)
 		switch {
+		case err == nil && steps.Nameless(r.config) && slices.ContainsFunc(r.stages, func(s steps.Stage) bool { return s.Name == steps.EnrollStage }):
+			return errNamed
+		case err == nil && r.partial:
+			return nil
 		case err == nil:
 			return r.sealed(ctx, journal)
 		case errors.Is(err, step.ErrReboot):
@@ -141,7 +197,7 @@ func (r run) report(ctx context.Context) *report.Reporter {
 	if err != nil {
 		r.log.Warn("journal", "error", err) // evidence only
 	}
-	o.Events = events
+	o.Events, o.EtcdDisk = events, r.etcdDisk
 	return report.New(o)
 }
 

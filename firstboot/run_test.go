@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"picluster/firstboot/steps"
+	"picluster/internal/cli"
 	"picluster/internal/host"
 	"picluster/internal/host/hosttest"
+	"picluster/internal/node"
 	"picluster/internal/step"
 )
 
@@ -167,6 +169,44 @@ func TestRun_isAloneOnThePi(t *testing.T) {
 		defer j.Close()
 		if err := r.untilSealed(t.Context()); !errors.Is(err, step.ErrBusy) {
 			t.Errorf("got error %v", err)
+		}
+	})
+}
+
+func TestRun_ofSomeStagesEndsWithThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newRun(t, func() error { return nil })
+		var err error
+		if r.stages, err = selected(r.stages, []string{"packages"}); err != nil {
+			t.Fatal(err)
+		}
+		r.partial = true
+		began := time.Now()
+		if err := r.untilSealed(t.Context()); err != nil || time.Since(began) > time.Minute || r.isSealed(t) {
+			t.Errorf("after %v: %v, sealed %v", time.Since(began), err, r.isSealed(t))
+		}
+	})
+}
+
+func TestRun_ofUnknownStagesIsNone(t *testing.T) {
+	all := []steps.Stage{{Name: "disk"}, {Name: "seal"}}
+	if _, err := selected(all, []string{"disk", "sael"}); err == nil || err.Error() != `read flag --stage: "sael" is none of disk, seal` || cli.CodeOf(err) != cli.Usage {
+		t.Errorf("got %v", err)
+	}
+	some, err := selected(all, []string{"seal", "disk"})
+	if err != nil || len(some) != 2 || some[0].Name != "disk" {
+		t.Errorf("got %v, %v", some, err)
+	}
+}
+
+// A spare that has got its name is not sealed: it has another list of steps now.
+func TestRun_ofASpareBeginsAnewWithItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newRun(t, func() error { return nil })
+		r.config.Role, r.config.Kubernetes = node.Spare, &node.Kubernetes{}
+		r.stages = []steps.Stage{{Name: steps.EnrollStage}, {Name: steps.SealStage}}
+		if err := r.untilSealed(t.Context()); !errors.Is(err, errNamed) || r.isSealed(t) {
+			t.Errorf("got %v, sealed %v", err, r.isSealed(t))
 		}
 	})
 }

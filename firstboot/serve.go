@@ -19,6 +19,7 @@ import (
 	"picluster/firstboot/join/kube"
 	"picluster/firstboot/steps"
 	"picluster/internal/cli"
+	"picluster/internal/joinapi"
 	"picluster/internal/node"
 )
 
@@ -38,7 +39,7 @@ func serveCommand() cli.Command {
 			f.StringVar(&s.config, "config", steps.ConfigPath, "node.json of the control plane")
 			f.StringVar(&s.kubeconfig, "kubeconfig", join.KubeconfigPath, "access of the service account to Kubernetes")
 			f.StringVar(&s.state, "state", "/var/lib/picluster/join", "directory of the service's state")
-			f.StringVar(&s.listen, "listen", net.JoinHostPort("", strconv.Itoa(join.Port)), "address to answer at")
+			f.StringVar(&s.listen, "listen", net.JoinHostPort("", strconv.Itoa(joinapi.Port)), "address to answer at")
 			f.StringVar(&s.endpoint, "endpoint", "", "the API server as nodes reach it; this node's name and port "+strconv.Itoa(apiPort)+" if empty")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {

@@ -13,6 +13,7 @@ import (
 
 	"picluster/firstboot/join"
 	"picluster/internal/cli"
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 )
 
@@ -67,7 +68,7 @@ func TestServe_answersCardsFromTheBeginning(t *testing.T) {
 	address, _, _ = strings.Cut(address, "\n")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	p := &join.Client{Config: d.Config("pi-node1"), Hardware: join.Hardware{MachineID: "1"}, Dir: filepath.Join(t.TempDir(), "device"), Address: address,
+	p := &join.Client{Config: d.Config("pi-node1"), Hardware: joinapi.Hardware{MachineID: "1"}, Dir: filepath.Join(t.TempDir(), "device"), Address: address,
 		Sleep: func(context.Context, time.Duration) error { cancel(); return ctx.Err() }}
 	id, err := p.Enroll(ctx)
 	if err != nil || id.Node != "pi-node1" {

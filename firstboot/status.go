@@ -19,6 +19,7 @@ import (
 	"picluster/internal/cli"
 	"picluster/internal/host"
 	"picluster/internal/node"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -42,7 +43,7 @@ func statusCommand() cli.Command {
 			f.DurationVar(&limit, "timeout", 0, "with --wait: at most so `long`; 0 is for ever")
 			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
 			f.StringVar(&root, "root", "/", "the root file system to read")
-			f.StringVar(&page, "page", "http://127.0.0.1:"+report.Port+"/status.json", "the page to ask without root")
+			f.StringVar(&page, "page", "http://127.0.0.1:"+status.Port+"/status.json", "the page to ask without root")
 			hide(f, "root", "page")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
@@ -84,7 +85,7 @@ func hide(f *pflag.FlagSet, names ...string) {
 }
 
 // show prints the status; a Pi that has failed is an error without further words.
-func show(w io.Writer, s report.Status, output string) error {
+func show(w io.Writer, s status.Status, output string) error {
 	if output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
@@ -92,10 +93,10 @@ func show(w io.Writer, s report.Status, output string) error {
 		if err := e.Encode(s); err != nil {
 			return err
 		}
-	} else if _, err := io.WriteString(w, s.Sentences()); err != nil {
+	} else if _, err := io.WriteString(w, report.Sentences(s)); err != nil {
 		return err
 	}
-	if s.State == report.Failed {
+	if s.State == status.Failed {
 		return cli.Exit(cli.Failed, errors.New("configure this Pi: "+s.Text))
 	}
 	return nil
@@ -108,7 +109,7 @@ type question struct {
 	page string
 }
 
-func (q question) ask(ctx context.Context) (report.Status, error) {
+func (q question) ask(ctx context.Context) (status.Status, error) {
 	s, err := q.read(ctx)
 	if err == nil {
 		return s, nil
@@ -124,11 +125,11 @@ func (q question) ask(ctx context.Context) (report.Status, error) {
 }
 
 // read makes the status from what is on the disk.
-func (q question) read(ctx context.Context) (report.Status, error) {
+func (q question) read(ctx context.Context) (status.Status, error) {
 	a := agent{host: q.host}
 	data, err := q.host.ReadFile(ctx, steps.ConfigPath)
 	if err != nil {
-		return report.Status{}, err
+		return status.Status{}, err
 	}
 	c, err := node.Parse(data)
 	if err != nil {
@@ -137,16 +138,16 @@ func (q question) read(ctx context.Context) (report.Status, error) {
 	}
 	events, err := readJournal(q.host)
 	if err != nil {
-		return report.Status{}, err
+		return status.Status{}, err
 	}
 	_, sealed := q.host.Stat(ctx, steps.SealPath)
 	return report.Make(report.Facts{Config: c, Summary: step.Summarize(events), Boot: a.bootID(ctx),
-		Sealed: sealed == nil, Addresses: report.Addresses(), Now: time.Now()}), nil
+		Sealed: sealed == nil, Addresses: report.Addresses(), EtcdDisk: a.etcdDisk(), Now: time.Now()}), nil
 }
 
 // get asks the page.
-func (q question) get(ctx context.Context) (report.Status, error) {
-	var s report.Status
+func (q question) get(ctx context.Context) (status.Status, error) {
+	var s status.Status
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, q.page, nil)
@@ -164,15 +165,15 @@ func (q question) get(ctx context.Context) (report.Status, error) {
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&s); err != nil {
 		return s, fmt.Errorf("ask status page: %w", err)
 	}
-	if s.Version != report.StatusVersion {
-		return s, fmt.Errorf("ask status page: its form is %d, this program reads %d", s.Version, report.StatusVersion)
+	if s.Version != status.Version {
+		return s, fmt.Errorf("ask status page: its form is %d, this program reads %d", s.Version, status.Version)
 	}
 	return s, nil
 }
 
 // wait looks until the Pi is ready or has failed. On a terminal it redraws one
 // line, elsewhere each change is a line.
-func (q question) wait(ctx context.Context, w io.Writer, s report.Status, limit time.Duration) (report.Status, error) {
+func (q question) wait(ctx context.Context, w io.Writer, s status.Status, limit time.Duration) (status.Status, error) {
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, cli.Exit(cli.Timeout, fmt.Errorf("wait for this Pi: not ready after %v", limit)))
@@ -182,7 +183,7 @@ func (q question) wait(ctx context.Context, w io.Writer, s report.Status, limit 
 	defer lines.done()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for s.State != report.Done && s.State != report.Failed {
+	for s.State != status.Done && s.State != status.Failed {
 		lines.show(s.Line())
 		select {
 		case <-tick.C:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/secret"
 )
 
@@ -100,6 +101,6 @@ func ParseKubeconfig(data []byte) (Access, error) {
 // Discovery is the file for discovery.file of kubeadm's JoinConfiguration: where the
 // API server is and whom to trust. The token is not in it; it goes into
 // discovery.tlsBootstrapToken.
-func (b *Bundle) Discovery() ([]byte, error) {
+func Discovery(b *joinapi.Bundle) ([]byte, error) {
 	return newKubeconfig("https://"+b.Endpoint, b.CA).marshal()
 }

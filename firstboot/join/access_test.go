@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/secret"
 )
 
@@ -23,8 +24,8 @@ func TestKubeconfig_isReadBack(t *testing.T) {
 
 // The file that trusts is another than the word that lets in.
 func TestDiscovery_hasNoToken(t *testing.T) {
-	b := Bundle{Endpoint: "pi-node0:6443", CA: "ca", Token: secret.NewWire("abcdef.planted")}
-	data, err := b.Discovery()
+	b := &joinapi.Bundle{Endpoint: "pi-node0:6443", CA: "ca", Token: secret.NewWire("abcdef.planted")}
+	data, err := Discovery(b)
 	if err != nil || strings.Contains(string(data), "token") || !strings.Contains(string(data), `"server": "https://pi-node0:6443"`) {
 		t.Errorf("%v: %s", err, data)
 	}

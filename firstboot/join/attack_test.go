@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"picluster/internal/joinapi"
 )
 
 // attacks are what a stranger, a thief of a card or a careless owner can do, each
@@ -48,7 +50,7 @@ var attacks = []struct {
 	{"a device certificate with another key is not that device", func(t *testing.T, w *world) {
 		w.newPi("pi-node1", 1).raise()
 		p := w.issue(w.ca("device"), client(w.service.urn(deviceKind, w.CardID("pi-node1"), 1)))
-		w.refused(t, p, "/v1/join", fmt.Sprintf(`{"hardware":%s}`, jsonOf(board(1))), ForeignKey)
+		w.refused(t, p, "/v1/join", fmt.Sprintf(`{"hardware":%s}`, jsonOf(board(1))), joinapi.ForeignKey)
 	}},
 	{"a card of another cluster's name is none of ours", func(t *testing.T, w *world) {
 		u := "urn:picluster:00000000-0000-0000-0000-000000000000:card:" + w.CardID("pi-node1") + ":gen:1"
@@ -94,7 +96,7 @@ var attacks = []struct {
 	}},
 	{"a card that lay in a drawer for too long is told so", func(t *testing.T, w *world) {
 		w.pass(91 * 24 * time.Hour)
-		if err := w.newPi("pi-node1", 1).enrollOnce(); reason(err) != CardExpired || !strings.Contains(err.Error(), "expired on 2027-01-30") {
+		if err := w.newPi("pi-node1", 1).enrollOnce(); reason(err) != joinapi.CardExpired || !strings.Contains(err.Error(), "expired on 2027-01-30") {
 			t.Errorf("error is %v", err)
 		}
 	}},
@@ -133,20 +135,20 @@ var attacks = []struct {
 		}
 	}},
 	{"the control plane's card does not join", func(t *testing.T, w *world) {
-		if err := w.newPi("pi-node0", 9).enrollOnce(); reason(err) != NotAllowed {
+		if err := w.newPi("pi-node0", 9).enrollOnce(); reason(err) != joinapi.NotAllowed {
 			t.Errorf("error is %v", err)
 		}
 	}},
 	{"two Pis with copies of one card: the second is shut out, the first goes on", func(t *testing.T, w *world) {
 		first, second := w.newPi("pi-node1", 1), w.newPi("pi-node1", 2)
 		first.raise()
-		if err := second.enrollOnce(); reason(err) != Quarantined {
+		if err := second.enrollOnce(); reason(err) != joinapi.Quarantined {
 			t.Errorf("the second: %v", err)
 		}
-		if err := first.Report(context.Background(), Event{Phase: "x"}); err != nil {
+		if _, err := first.Report(context.Background(), joinapi.Event{Phase: "x"}); err != nil {
 			t.Errorf("the first: %v", err)
 		}
-		if !slices.Contains(w.alarms(), Quarantined) {
+		if !slices.Contains(w.alarms(), joinapi.Quarantined) {
 			t.Error("the audit log has no alarm")
 		}
 		if _, answer := w.operator("/v1/cards", ""); !strings.Contains(answer, `"conflict":{"serial":"0000000000000002"`) {
@@ -157,14 +159,14 @@ var attacks = []struct {
 		p := w.newPi("pi-node1", 1)
 		p.raise()
 		p.Hardware.Serial = board(2).Serial
-		if _, err := p.join(true); reason(err) != Quarantined {
+		if _, err := p.join(true); reason(err) != joinapi.Quarantined {
 			t.Errorf("error is %v", err)
 		}
 	}},
 	{"a card does not go on with the key that was made on the desk", func(t *testing.T, w *world) {
 		p := w.newPi("pi-node1", 1)
 		p.device = &device{CardID: p.Config.Join.CardID, Key: p.Config.Join.Key}
-		if err := p.enrollOnce(); reason(err) != ForeignKey {
+		if err := p.enrollOnce(); reason(err) != joinapi.ForeignKey {
 			t.Errorf("error is %v", err)
 		}
 	}},
@@ -172,7 +174,7 @@ var attacks = []struct {
 		first, second := w.newPi("pi-node1", 1), w.newPi("pi-node2", 2)
 		first.raise()
 		second.device = &device{CardID: second.Config.Join.CardID, Key: first.device.Key}
-		if err := second.enrollOnce(); reason(err) != ForeignKey {
+		if err := second.enrollOnce(); reason(err) != joinapi.ForeignKey {
 			t.Errorf("error is %v", err)
 		}
 	}},
@@ -184,31 +186,31 @@ var attacks = []struct {
 		}
 		csr[len(csr)-5] ^= 1 // within the signature
 		body := fmt.Sprintf(`{"csr":%q,"hardware":%s}`, base64.StdEncoding.EncodeToString(csr), jsonOf(p.Hardware))
-		w.refused(t, w.cardPair("pi-node1"), "/v1/enroll", body, BadRequest)
+		w.refused(t, w.cardPair("pi-node1"), "/v1/enroll", body, joinapi.BadRequest)
 	}},
 	{"a card cannot join before it is enrolled", func(t *testing.T, w *world) {
-		w.refused(t, w.cardPair("pi-node1"), "/v1/join", `{}`, NotAllowed)
+		w.refused(t, w.cardPair("pi-node1"), "/v1/join", `{}`, joinapi.NotAllowed)
 	}},
 	{"a device cannot enroll for another", func(t *testing.T, w *world) {
 		p := w.newPi("pi-node1", 1)
 		p.raise()
-		w.refused(t, pair{p.device.Certificate, p.device.Key.Reveal()}, "/v1/enroll", w.enrolBody(w.newPi("pi-node2", 2), `"x":1`), NotAllowed)
+		w.refused(t, pair{p.device.Certificate, p.device.Key.Reveal()}, "/v1/enroll", w.enrolBody(w.newPi("pi-node2", 2), `"x":1`), joinapi.NotAllowed)
 	}},
 	{"what is the operator's is refused to all others", func(t *testing.T, w *world) {
 		p := w.newPi("pi-node1", 1)
 		p.raise()
 		for _, who := range []pair{w.cardPair("pi-node2"), {p.device.Certificate, p.device.Key.Reveal()}} {
-			w.refused(t, who, "/v1/cards", "", NotAllowed)
-			w.refused(t, who, "/v1/audit", "", NotAllowed)
-			w.refused(t, who, "/v1/cards/"+w.CardID("pi-node2")+"/revoke", "{}", NotAllowed)
+			w.refused(t, who, "/v1/cards", "", joinapi.NotAllowed)
+			w.refused(t, who, "/v1/audit", "", joinapi.NotAllowed)
+			w.refused(t, who, "/v1/cards/"+w.CardID("pi-node2")+"/revoke", "{}", joinapi.NotAllowed)
 		}
 	}},
 	{"an operator whose certificate has expired is none", func(t *testing.T, w *world) {
 		w.pass(366 * 24 * time.Hour)
-		w.refused(t, w.operatorPair(), "/v1/cards", "", NotAllowed)
+		w.refused(t, w.operatorPair(), "/v1/cards", "", joinapi.NotAllowed)
 	}},
 	{"a request longer than allowed is not read", func(t *testing.T, w *world) {
-		w.refused(t, w.cardPair("pi-node1"), "/v1/enroll", `{"csr":"`+strings.Repeat("A", maxBody)+`"}`, BadRequest)
+		w.refused(t, w.cardPair("pi-node1"), "/v1/enroll", `{"csr":"`+strings.Repeat("A", maxBody)+`"}`, joinapi.BadRequest)
 	}},
 	{"a card that asks too often is told to come back", func(t *testing.T, w *world) {
 		var last error
@@ -222,7 +224,7 @@ var attacks = []struct {
 				t.Fatal(err)
 			}
 		}
-		if reason(last) != TooManyRequests {
+		if reason(last) != joinapi.TooManyRequests {
 			t.Errorf("after %d calls: %v", callsPerMinute, last)
 		}
 		w.pass(time.Minute)
@@ -235,10 +237,10 @@ var attacks = []struct {
 		w.newPi("pi-node1", 1).raise()
 		p := w.newPi("pi-node2", 2)
 		p.Hardware.MachineID = board(1).MachineID
-		if err := p.enrollOnce(); reason(err) != AwaitingApproval {
+		if err := p.enrollOnce(); reason(err) != joinapi.AwaitingApproval {
 			t.Errorf("error is %v", err)
 		}
-		w.act(p.Config.Join.CardID, actApprove)
+		w.act(p.Config.Join.CardID, joinapi.Approve)
 		p.raise()
 	}},
 	{"nobody is joined by the name of another's node", func(t *testing.T, w *world) {
@@ -249,11 +251,11 @@ var attacks = []struct {
 		if _, err := p.joinOnce(); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.joinedOnce(); reason(err) != NoNode {
+		if err := p.joinedOnce(); reason(err) != joinapi.NoNode {
 			t.Errorf("without a node: %v", err)
 		}
 		w.kube.register("pi-node1")
-		if err := p.joinedOnce(); reason(err) != NotYourNode {
+		if err := p.joinedOnce(); reason(err) != joinapi.NotYourNode {
 			t.Errorf("with a node that the token did not make: %v", err)
 		}
 	}},
@@ -299,10 +301,10 @@ func (w *world) stranger(t *testing.T, p pair) {
 }
 
 // refused is one that gets an answer, and it is no.
-func (w *world) refused(t *testing.T, p pair, path, body string, want Reason) {
+func (w *world) refused(t *testing.T, p pair, path, body string, want joinapi.Reason) {
 	t.Helper()
 	code, answer, err := w.post(p, path, body)
-	var r Refusal
+	var r joinapi.Refusal
 	if err != nil || code < 400 || json.Unmarshal([]byte(answer), &r) != nil || r.Reason != want {
 		t.Errorf("%s: %d %s, %v; want %s", path, code, answer, err, want)
 	}

@@ -1,10 +1,7 @@
 package join
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,39 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"picluster/internal/joinapi"
 )
-
-// Entry is one line of the audit log. The log is written before what it speaks of
-// is done: nothing happens without a trace.
-type Entry struct {
-	Seq      int64     `json:"seq"`
-	Time     time.Time `json:"time"`
-	Peer     string    `json:"peer,omitempty"` // address
-	Who      string    `json:"who"`            // card, device, operator, kubelet, service
-	CardID   string    `json:"cardID,omitempty"`
-	Node     string    `json:"node,omitempty"`
-	Hardware string    `json:"hardware,omitempty"` // serial and machine, shortened
-	Action   string    `json:"action"`
-	Result   string    `json:"result"` // allowed, refused, alarm
-	Reason   Reason    `json:"reason,omitempty"`
-	Text     string    `json:"text,omitempty"`
-	Prev     string    `json:"prev"` // SHA-256 of the line before, hex; "" in the very first
-}
-
-// Results of entries.
-const (
-	allowed = "allowed"
-	refused = "refused"
-	alarm   = "alarm" // refused, and a person should look
-)
-
-// anchor names an entry. Records keep one, so that entries taken off the log's end
-// are missed.
-type anchor struct {
-	Seq  int64  `json:"seq"`
-	Hash string `json:"hash"`
-}
 
 // Sizes of the log: a file of 1 MiB holds about 3500 entries, and 1 MiB is not
 // much to read again at each start. Older files than the last eight go.
@@ -64,10 +31,10 @@ type auditLog struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
-	last anchor
+	last joinapi.Anchor
 
-	opened chain // what was there when it was opened
-	broken error // why an older log was put aside
+	opened joinapi.Chain // what was there when it was opened
+	broken error         // why an older log was put aside
 }
 
 // openAudit opens the log and takes off a line that a power cut has left torn. A log
@@ -80,9 +47,9 @@ func openAudit(dir string, last int64, fault func(op, path string)) (*auditLog, 
 	if err == nil {
 		err = l.read(names)
 	}
-	if broken := new(chainError); errors.As(err, &broken) {
+	if broken := new(joinapi.ChainError); errors.As(err, &broken) {
 		l.broken = broken
-		l.last = anchor{Seq: max(last, l.opened.last.Seq)}
+		l.last = joinapi.Anchor{Seq: max(last, l.opened.Last.Seq)}
 		err = l.putAside(names)
 	}
 	if err == nil {
@@ -95,7 +62,7 @@ func openAudit(dir string, last int64, fault func(op, path string)) (*auditLog, 
 }
 
 func (l *auditLog) read(names []string) error {
-	l.opened = chain{seen: map[int64]string{}}
+	l.opened = joinapi.Chain{Seen: map[int64]string{}}
 	for _, name := range names {
 		path := filepath.Join(l.dir, name)
 		data, err := os.ReadFile(path)
@@ -108,11 +75,11 @@ func (l *auditLog) read(names []string) error {
 				return err
 			}
 		}
-		if err := l.opened.add(bytes.NewReader(whole)); err != nil {
+		if err := l.opened.Add(bytes.NewReader(whole)); err != nil {
 			return err
 		}
 	}
-	l.last = l.opened.last
+	l.last = l.opened.Last
 	return nil
 }
 
@@ -141,20 +108,20 @@ func (l *auditLog) create() error {
 }
 
 // add puts one entry on the disk and returns where it stands.
-func (l *auditLog) add(e Entry) (anchor, error) {
+func (l *auditLog) add(e joinapi.Entry) (joinapi.Anchor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at, err := l.append(e)
 	if err != nil {
-		return anchor{}, fmt.Errorf("write audit log: %w", err)
+		return joinapi.Anchor{}, fmt.Errorf("write audit log: %w", err)
 	}
 	return at, nil
 }
 
-func (l *auditLog) append(e Entry) (anchor, error) {
+func (l *auditLog) append(e joinapi.Entry) (joinapi.Anchor, error) {
 	if l.size >= auditSize {
 		if err := l.rotate(); err != nil {
-			return anchor{}, err
+			return joinapi.Anchor{}, err
 		}
 	}
 	e.Seq, e.Prev = l.last.Seq+1, l.last.Hash
@@ -162,17 +129,17 @@ func (l *auditLog) append(e Entry) (anchor, error) {
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(e); err != nil {
-		return anchor{}, err
+		return joinapi.Anchor{}, err
 	}
 	l.hurt("append")
 	if n, err := l.file.Write(line.Bytes()); err != nil {
 		if n > 0 { // a full disk: half a line must not join the next one
 			err = errors.Join(err, l.file.Truncate(l.size))
 		}
-		return anchor{}, err
+		return joinapi.Anchor{}, err
 	}
 	l.size += int64(line.Len())
-	l.last = anchor{e.Seq, hashLine(line.Bytes())}
+	l.last = joinapi.Anchor{Seq: e.Seq, Hash: joinapi.HashLine(line.Bytes())}
 	l.hurt("sync")
 	return l.last, l.file.Sync()
 }
@@ -247,79 +214,6 @@ func auditFiles(dir string) ([]string, error) {
 		names = append(names, auditName)
 	}
 	return names, nil
-}
-
-// lacks reports whether an entry that was on the disk once is not there now.
-func (c *chain) lacks(a anchor) bool {
-	return a.Seq > c.last.Seq || a.Seq >= c.first && c.seen[a.Seq] != a.Hash
-}
-
-// chainError says where a chain is broken.
-type chainError struct{ text string }
-
-func (e *chainError) Error() string { return e.text }
-
-func brokenChain(format string, args ...any) error { return &chainError{fmt.Sprintf(format, args...)} }
-
-// chain checks entries one after the other.
-type chain struct {
-	first int64 // the number of the oldest entry; older ones have been rotated away
-	last  anchor
-	seen  map[int64]string // hashes, where wanted
-}
-
-// VerifyAudit checks that no entry of a log was changed, taken out, put in or put
-// elsewhere, and returns how many there are. That entries are missing at the end
-// only node0 can tell, whose records name the newest ones.
-func VerifyAudit(r io.Reader) (int64, error) {
-	var c chain
-	if err := c.add(r); err != nil {
-		return 0, fmt.Errorf("verify audit log: %w", err)
-	}
-	return c.last.Seq - max(c.first, 1) + 1, nil
-}
-
-func (c *chain) add(r io.Reader) error {
-	in := bufio.NewReader(r)
-	for {
-		line, err := in.ReadBytes('\n')
-		if len(line) > 0 {
-			if problem := c.next(line); problem != nil {
-				return problem
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (c *chain) next(line []byte) error {
-	var e Entry
-	if err := json.Unmarshal(line, &e); err != nil {
-		return brokenChain("the entry after number %d is not readable", c.last.Seq)
-	}
-	if c.last.Seq == 0 && c.last.Hash == "" {
-		c.first = e.Seq
-		if e.Seq == 1 && e.Prev != "" {
-			return brokenChain("entry 1 names one before it")
-		}
-	} else if e.Seq != c.last.Seq+1 || e.Prev != c.last.Hash {
-		return brokenChain("entry %d does not follow the entry before it", e.Seq)
-	}
-	c.last = anchor{e.Seq, hashLine(line)}
-	if c.seen != nil {
-		c.seen[e.Seq] = c.last.Hash
-	}
-	return nil
-}
-
-func hashLine(line []byte) string {
-	sum := sha256.Sum256(bytes.TrimSuffix(line, []byte("\n")))
-	return hex.EncodeToString(sum[:])
 }
 
 func syncDirectory(path string) error {

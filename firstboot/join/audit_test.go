@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"picluster/internal/joinapi"
 )
 
 // filled is a log with n entries, and its bytes.
@@ -19,7 +21,7 @@ func filled(t *testing.T, n int) (dir string, lines []string) {
 	}
 	defer l.close()
 	for i := range n {
-		if _, err := l.add(Entry{Time: time.Unix(int64(i), 0).UTC(), Who: "card", Action: "enroll", Result: allowed}); err != nil {
+		if _, err := l.add(joinapi.Entry{Time: time.Unix(int64(i), 0).UTC(), Who: "card", Action: "enroll", Result: joinapi.Allowed}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,7 +34,7 @@ func filled(t *testing.T, n int) (dir string, lines []string) {
 
 func TestAudit_tamperingIsFound(t *testing.T) {
 	_, lines := filled(t, 5)
-	if n, err := VerifyAudit(strings.NewReader(strings.Join(lines, ""))); err != nil || n != 5 {
+	if n, err := joinapi.VerifyAudit(strings.NewReader(strings.Join(lines, ""))); err != nil || n != 5 {
 		t.Fatalf("the whole log: %d entries, %v", n, err)
 	}
 	for name, change := range map[string]func(l []string) []string{
@@ -45,12 +47,12 @@ func TestAudit_tamperingIsFound(t *testing.T) {
 		"the first one changed": func(l []string) []string { l[0] = strings.Replace(l[0], "card", "nobody", 1); return l },
 	} {
 		changed := change(append([]string{}, lines...))
-		if _, err := VerifyAudit(strings.NewReader(strings.Join(changed, ""))); err == nil {
+		if _, err := joinapi.VerifyAudit(strings.NewReader(strings.Join(changed, ""))); err == nil {
 			t.Errorf("%s: not found", name)
 		}
 	}
 	// Taking the oldest away is what rotation does.
-	if n, err := VerifyAudit(strings.NewReader(strings.Join(lines[2:], ""))); err != nil || n != 3 {
+	if n, err := joinapi.VerifyAudit(strings.NewReader(strings.Join(lines[2:], ""))); err != nil || n != 3 {
 		t.Errorf("the end of the log: %d entries, %v", n, err)
 	}
 }
@@ -82,7 +84,7 @@ func TestOpen_verifiesTheAuditLog(t *testing.T) {
 		w.serve()
 		alarms := 0
 		for _, e := range w.audit() {
-			if e.Result == alarm {
+			if e.Result == joinapi.Alarm {
 				alarms++
 				if !strings.Contains(e.Text, tc.want) {
 					t.Errorf("%s: the alarm is %q, want %q", name, e.Text, tc.want)
@@ -105,7 +107,7 @@ func TestAudit_rotationKeepsTheChain(t *testing.T) {
 	long := strings.Repeat("x", auditSize/3)
 	const n = 4*(auditKeep+1) + 2
 	for range n {
-		if _, err := l.add(Entry{Who: "card", Action: "enroll", Result: allowed, Text: long}); err != nil {
+		if _, err := l.add(joinapi.Entry{Who: "card", Action: "enroll", Result: joinapi.Allowed, Text: long}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -114,7 +116,7 @@ func TestAudit_rotationKeepsTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.close()
-	if kept, err := VerifyAudit(&all); err != nil || kept >= n || kept < 3*auditKeep {
+	if kept, err := joinapi.VerifyAudit(&all); err != nil || kept >= n || kept < 3*auditKeep {
 		t.Errorf("%d of %d entries are kept: %v", kept, n, err)
 	}
 	if l, err = openAudit(dir, 0, nil); err != nil || l.last.Seq != n {
@@ -136,7 +138,7 @@ func TestAudit_goesOnAfterATornLine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at, err := l.add(Entry{Action: "x", Result: allowed}); err != nil || at.Seq != 3 {
+		if at, err := l.add(joinapi.Entry{Action: "x", Result: joinapi.Allowed}); err != nil || at.Seq != 3 {
 			t.Errorf("cut at %d: the next entry is %d, %v", cut, at.Seq, err)
 		}
 		l.close()
@@ -144,7 +146,7 @@ func TestAudit_goesOnAfterATornLine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, err := VerifyAudit(bytes.NewReader(data)); err != nil || n != 3 {
+		if n, err := joinapi.VerifyAudit(bytes.NewReader(data)); err != nil || n != 3 {
 			t.Errorf("cut at %d: %d entries, %v", cut, n, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"os"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/step"
 )
 
@@ -37,14 +38,14 @@ func (c *Client) persist(ctx context.Context, what string, try func(context.Cont
 	delay := firstDelay
 	for {
 		err := try(ctx)
-		var refusal *Refusal
+		var refusal *joinapi.Refusal
 		isRefusal := errors.As(err, &refusal)
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-		case isRefusal && refusal.Reason == AlreadyJoined:
+		case isRefusal && refusal.Reason == joinapi.AlreadyJoined:
 			return err
 		}
 		if local := new(os.PathError); errors.As(err, &local) {
@@ -55,7 +56,7 @@ func (c *Client) persist(ctx context.Context, what string, try func(context.Cont
 		switch {
 		case isRefusal && refusal.RetryAfter > 0:
 			delay, pause = firstDelay, time.Duration(refusal.RetryAfter)*time.Second
-		case isRefusal && refusal.Reason != Unavailable && refusal.Reason != NoNode:
+		case isRefusal && refusal.Reason != joinapi.Unavailable && refusal.Reason != joinapi.NoNode:
 			pause = refusedDelay
 		default:
 			delay = min(2*delay, longestDelay)
@@ -172,7 +173,7 @@ func (c *Client) read(response *http.Response, data []byte, answer any) error {
 		c.tellTime(answer)
 		return nil
 	}
-	var refusal Refusal
+	var refusal joinapi.Refusal
 	if json.Unmarshal(data, &refusal) != nil || refusal.Reason == "" {
 		return fmt.Errorf("the answer is %s", response.Status)
 	}
@@ -184,9 +185,11 @@ func (c *Client) tellTime(answer any) {
 		return
 	}
 	switch a := answer.(type) {
-	case *Enrollment:
+	case *joinapi.Enrollment:
 		c.ServerTime(a.Time)
-	case *JoinAnswer:
+	case *joinapi.JoinAnswer:
+		c.ServerTime(a.Time)
+	case *joinapi.Standing:
 		c.ServerTime(a.Time)
 	}
 }
@@ -195,7 +198,7 @@ func (c *Client) address() string {
 	if c.Address != "" {
 		return c.Address
 	}
-	return netip.AddrPortFrom(c.Config.Join.Server, Port).String()
+	return netip.AddrPortFrom(c.Config.Join.Server, joinapi.Port).String()
 }
 
 // tlsConfig pins the enrolment CA and the service's only name. Addresses may

@@ -6,27 +6,27 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 )
 
 // enroll is the first contact: it binds a card to a device key and a board.
-func (s *Service) enroll(c caller, q EnrollRequest) (*Enrollment, error) {
+func (s *Service) enroll(c caller, q joinapi.EnrollRequest) (*joinapi.Enrollment, error) {
 	const action = "enroll"
 	if c.kind != cardKind {
-		return nil, s.refuse(c, action, nil, refuse(NotAllowed, "only a card enrolls, this is %s %s", c.kind, c.cardID))
+		return nil, s.refuse(c, action, nil, refuse(joinapi.NotAllowed, "only a card enrolls, this is %s %s", c.kind, c.cardID))
 	}
 	public, key, err := requestedKey(q.CSR)
 	if err != nil || q.Hardware.MachineID == "" {
-		return nil, refuse(BadRequest, "the request has no usable key or no machine-id")
+		return nil, refuse(joinapi.BadRequest, "the request has no usable key or no machine-id")
 	}
 	have, unlock := s.of(c.cardID)
 	defer unlock()
 	if key == c.key {
-		return nil, s.refuse(c, action, have, refuse(ForeignKey, "card %s wants to go on with its own key; a Pi makes another", c.cardID))
+		return nil, s.refuse(c, action, have, refuse(joinapi.ForeignKey, "card %s wants to go on with its own key; a Pi makes another", c.cardID))
 	}
 	next, err := s.placed(c, have, contact{c.peer, key, q.Hardware, s.now()}, public)
 	if err != nil {
@@ -61,9 +61,9 @@ func (s *Service) placed(c caller, have *record, at contact, public *ecdsa.Publi
 	return next, s.keep(e, next)
 }
 
-func (s *Service) enrollment(r *record) *Enrollment {
-	e := &Enrollment{Certificate: r.Certificate, Time: s.now()}
-	if r.Node != "" && r.State != Waiting {
+func (s *Service) enrollment(r *record) *joinapi.Enrollment {
+	e := &joinapi.Enrollment{Certificate: r.Certificate, Time: s.now()}
+	if r.Node != "" && r.State != joinapi.Waiting {
 		id := s.identity(r)
 		e.Identity = &id
 	}
@@ -73,7 +73,7 @@ func (s *Service) enrollment(r *record) *Enrollment {
 // named gives a spare the lowest free name, once it may have one. Without a free
 // one the record comes back as it is.
 func (s *Service) named(c caller, r *record) (*record, error) {
-	if r.Node != "" || r.State == Waiting {
+	if r.Node != "" || r.State == joinapi.Waiting {
 		return r, nil
 	}
 	s.placing.Lock()
@@ -90,31 +90,22 @@ func (s *Service) named(c caller, r *record) (*record, error) {
 }
 
 // identity is what the inventory and the service say a card is.
-func (s *Service) identity(r *record) Identity {
-	return Identity{Node: r.Node, Role: r.Role, Address: r.Address, Labels: r.Labels, Peers: s.peers()}
+func (s *Service) identity(r *record) joinapi.Identity {
+	return joinapi.Identity{Node: r.Node, Role: r.Role, Address: r.Address, Labels: r.Labels, Peers: s.peers()}
 }
 
 // peers are the nodes of the desk and those that came later.
-func (s *Service) peers() []node.Peer {
-	peers := slices.Clone(s.rules.names.peers)
-	for _, r := range s.all() {
-		known := slices.ContainsFunc(peers, func(p node.Peer) bool { return p.Name == r.Node })
-		if r.Node != "" && r.State != Waiting && !r.State.out() && !known && r.Address.IsValid() {
-			peers = append(peers, node.Peer{Name: r.Node, Address: r.Address.Addr()})
-		}
-	}
-	return peers
-}
+func (s *Service) peers() []node.Peer { return peersOf(s.rules.names.peers, s.all()) }
 
 // device finds the record of a device that calls. The caller unlocks.
 func (s *Service) deviceRecord(c caller, action string) (r *record, unlock func(), err error) {
 	if c.kind != deviceKind {
-		return nil, nil, s.refuse(c, action, nil, refuse(NotAllowed, "%s %s is not enrolled yet", c.kind, c.cardID))
+		return nil, nil, s.refuse(c, action, nil, refuse(joinapi.NotAllowed, "%s %s is not enrolled yet", c.kind, c.cardID))
 	}
 	r, unlock = s.of(c.cardID)
 	refusal := r.admits(c.peer)
 	if refusal == nil && action != "renew" && c.expired(s.now()) {
-		refusal = refuse(CardExpired, "the device certificate of card %s expired on %s; it has to be renewed", c.cardID, c.notAfter.Format(time.DateOnly))
+		refusal = refuse(joinapi.CardExpired, "the device certificate of card %s expired on %s; it has to be renewed", c.cardID, c.notAfter.Format(time.DateOnly))
 	}
 	if refusal != nil {
 		defer unlock()
@@ -124,19 +115,19 @@ func (s *Service) deviceRecord(c caller, action string) (r *record, unlock func(
 }
 
 // join answers what a node joins with, or why it has to wait.
-func (s *Service) join(ctx context.Context, c caller, q JoinRequest) (*JoinAnswer, error) {
+func (s *Service) join(ctx context.Context, c caller, q joinapi.JoinRequest) (*joinapi.JoinAnswer, error) {
 	r, unlock, err := s.deviceRecord(c, "join")
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if r.State == Joined && !q.Rejoin {
-		return nil, refuse(AlreadyJoined, "card %s has joined as %s", r.CardID, r.Node)
+	if r.State == joinapi.Joined && !q.Rejoin {
+		return nil, refuse(joinapi.AlreadyJoined, "card %s has joined as %s", r.CardID, r.Node)
 	}
 	if err := s.sameBoard(c, "join", r, q.Hardware); err != nil {
 		return nil, err
 	}
-	answer := &JoinAnswer{Time: s.now()}
+	answer := &joinapi.JoinAnswer{Time: s.now()}
 	if r, err = s.named(c, r); err != nil {
 		return nil, err
 	}
@@ -155,15 +146,15 @@ func (s *Service) join(ctx context.Context, c caller, q JoinRequest) (*JoinAnswe
 		answer.Pending = s.notReady(err)
 		return answer, nil
 	}
-	answer.Bundle = &Bundle{Identity: s.identity(next), Endpoint: s.options.Endpoint, CA: ca,
+	answer.Bundle = &joinapi.Bundle{Identity: s.identity(next), Endpoint: s.options.Endpoint, CA: ca,
 		Token: secret.NewWire(t.ID + "." + t.Secret.Reveal()), Expires: t.Expires}
 	return answer, nil
 }
 
 // sameBoard refuses a card that was put into another Pi, and keeps that for the
 // operator.
-func (s *Service) sameBoard(c caller, action string, r *record, h Hardware) error {
-	if h.same(r.Hardware) {
+func (s *Service) sameBoard(c caller, action string, r *record, h joinapi.Hardware) error {
+	if h.Same(r.Hardware) {
 		return nil
 	}
 	next, refusal := conflicting(r, contact{c.peer, c.key, h, s.now()})
@@ -174,44 +165,44 @@ func (s *Service) sameBoard(c caller, action string, r *record, h Hardware) erro
 }
 
 // mustWait is what a record alone says about waiting.
-func (s *Service) mustWait(r *record) *Pending {
+func (s *Service) mustWait(r *record) *joinapi.Pending {
 	switch {
-	case r.State == Waiting:
-		return wait(AwaitingApproval, "%s; `clusterctl node approve %s` lets it in", r.Why, r.CardID)
+	case r.State == joinapi.Waiting:
+		return wait(joinapi.AwaitingApproval, "%s; `clusterctl node approve %s` lets it in", r.Why, r.CardID)
 	case r.Node == "":
-		return wait(NoFreeName, "there is no free name for %s in the cluster's subnet", r.Name)
-	case r.State == Joined && s.options.Policy.ApproveRejoins && !r.Approved:
-		return wait(AwaitingApproval, "%s wants to join again; `clusterctl node approve %s` lets it", r.Node, r.CardID)
+		return wait(joinapi.NoFreeName, "there is no free name for %s in the cluster's subnet", r.Name)
+	case r.State == joinapi.Joined && s.options.Policy.ApproveRejoins && !r.Approved:
+		return wait(joinapi.AwaitingApproval, "%s wants to join again; `clusterctl node approve %s` lets it", r.Node, r.CardID)
 	case s.options.Cluster == nil:
 		return s.notReady(nil)
 	}
 	now := s.now()
 	if r.issuedSince(now.Add(-24*time.Hour)) >= tokensPerDay && !r.reusable(now) && !r.Approved {
-		return wait(TooManyTokens, "%s has had %d tokens within a day; it gets another one later, or by `clusterctl node approve %s`", r.Node, tokensPerDay, r.CardID)
+		return wait(joinapi.TooManyTokens, "%s has had %d tokens within a day; it gets another one later, or by `clusterctl node approve %s`", r.Node, tokensPerDay, r.CardID)
 	}
 	return nil
 }
 
-func wait(reason Reason, format string, args ...any) *Pending {
-	return &Pending{reason, fmt.Sprintf(format, args...), pendingSeconds}
+func wait(reason joinapi.Reason, format string, args ...any) *joinapi.Pending {
+	return &joinapi.Pending{Reason: reason, Text: fmt.Sprintf(format, args...), RetryAfter: pendingSeconds}
 }
 
-func (s *Service) notReady(err error) *Pending {
+func (s *Service) notReady(err error) *joinapi.Pending {
 	if err != nil {
 		s.options.Log.Info("control plane", "error", err)
 	}
-	return wait(ControlPlaneNotReady, "the control plane on %s is not ready yet", s.options.Config.Name)
+	return wait(joinapi.ControlPlaneNotReady, "the control plane on %s is not ready yet", s.options.Config.Name)
 }
 
 // vacate sees to it that the node's name is free: a node that is Ready has an owner.
-func (s *Service) vacate(ctx context.Context, r *record) (ca string, next *record, pending *Pending) {
+func (s *Service) vacate(ctx context.Context, r *record) (ca string, next *record, pending *joinapi.Pending) {
 	next = r.clone()
 	for _, rival := range s.all() {
-		if rival.CardID == r.CardID || rival.Node != r.Node || rival.State.out() {
+		if rival.CardID == r.CardID || rival.Node != r.Node || rival.State.Out() {
 			continue
 		}
 		if rival.Name != r.Name && !r.Approved {
-			return "", nil, wait(AwaitingApproval, "card %s (%s) is %s; `clusterctl node approve %s` replaces it", rival.CardID, rival.Name, r.Node, r.CardID)
+			return "", nil, wait(joinapi.AwaitingApproval, "card %s (%s) is %s; `clusterctl node approve %s` replaces it", rival.CardID, rival.Name, r.Node, r.CardID)
 		}
 		next.Supersedes = append(next.Supersedes, rival.CardID)
 	}
@@ -227,7 +218,7 @@ func (s *Service) vacate(ctx context.Context, r *record) (ca string, next *recor
 	case n == nil || r.NodeUID != "" && n.UID == r.NodeUID:
 		return ca, next, nil
 	case n.Ready && !r.Approved:
-		return "", nil, wait(AwaitingApproval, "node %s is Ready, with another card or from before; it is replaced once it is not, or by `clusterctl node approve %s`", r.Node, r.CardID)
+		return "", nil, wait(joinapi.AwaitingApproval, "node %s is Ready, with another card or from before; it is replaced once it is not, or by `clusterctl node approve %s`", r.Node, r.CardID)
 	}
 	if err := cluster.RemoveNode(ctx, r.Node, n.UID); err != nil {
 		return "", nil, s.notReady(err)
@@ -239,7 +230,7 @@ func (s *Service) vacate(ctx context.Context, r *record) (ca string, next *recor
 // that a kubelet key has been certified with is not: who asks again starts anew,
 // with another key.
 func (r *record) reusable(now time.Time) bool {
-	return r.State == TokenIssued && r.Token.live(now) && r.CSRKey == ""
+	return r.State == joinapi.TokenIssued && r.Token.live(now) && r.CSRKey == ""
 }
 
 // ensureToken returns the record with a live token, on the disk.
@@ -255,7 +246,7 @@ func (s *Service) ensureToken(ctx context.Context, c caller, r, next *record) (*
 			s.options.Log.Info("dismiss token", "error", err)
 		}
 	}
-	next.State, next.CSRKey, next.Approved = TokenIssued, "", false
+	next.State, next.CSRKey, next.Approved = joinapi.TokenIssued, "", false
 	next.Token = &token{randomText(6), secret.NewWire(randomText(16)), now.Add(tokenLife)}
 	next.issuedSince(now.Add(-24 * time.Hour))
 	next.Issued = append(next.Issued, now)
@@ -278,38 +269,38 @@ func randomText(n int) string {
 }
 
 // joined ends a join: the node is there, and the token has done its work.
-func (s *Service) joined(ctx context.Context, c caller, q JoinedRequest) error {
+func (s *Service) joined(ctx context.Context, c caller, q joinapi.JoinedRequest) error {
 	r, unlock, err := s.deviceRecord(c, "joined")
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if r.State == Joined {
+	if r.State == joinapi.Joined {
 		return nil
 	}
-	if r.State != TokenIssued || s.options.Cluster == nil {
-		return s.refuse(c, "joined", r, refuse(NoNode, "card %s has had no token", r.CardID))
+	if r.State != joinapi.TokenIssued || s.options.Cluster == nil {
+		return s.refuse(c, "joined", r, refuse(joinapi.NoNode, "card %s has had no token", r.CardID))
 	}
 	n, err := s.options.Cluster.Node(ctx, r.Node)
 	switch {
 	case err != nil:
-		return refuse(Unavailable, "the API server does not answer")
+		return refuse(joinapi.Unavailable, "the API server does not answer")
 	case n == nil:
-		return refuse(NoNode, "there is no node %s yet", r.Node)
+		return refuse(joinapi.NoNode, "there is no node %s yet", r.Node)
 	case r.CSRKey == "" || q.NodeUID != "" && q.NodeUID != n.UID:
-		return s.refuse(c, "joined", r, refuse(NotYourNode, "node %s is not the one of card %s", r.Node, r.CardID))
+		return s.refuse(c, "joined", r, refuse(joinapi.NotYourNode, "node %s is not the one of card %s", r.Node, r.CardID))
 	}
 	// First the token, then the state: a repetition after a power cut does both.
 	if err := s.options.Cluster.Dismiss(ctx, r.Token.ID); err != nil {
-		return refuse(Unavailable, "the API server does not answer")
+		return refuse(joinapi.Unavailable, "the API server does not answer")
 	}
 	next := r.clone()
-	next.State, next.Token, next.NodeUID, next.Issued = Joined, nil, n.UID, nil
+	next.State, next.Token, next.NodeUID, next.Issued = joinapi.Joined, nil, n.UID, nil
 	return s.keep(c.entry("joined"), next)
 }
 
 // renew makes a new certificate for the device key that is enrolled.
-func (s *Service) renew(c caller, q RenewRequest) (*Enrollment, error) {
+func (s *Service) renew(c caller, q joinapi.RenewRequest) (*joinapi.Enrollment, error) {
 	r, unlock, err := s.deviceRecord(c, "renew")
 	if err != nil {
 		return nil, err
@@ -318,11 +309,11 @@ func (s *Service) renew(c caller, q RenewRequest) (*Enrollment, error) {
 	public, key, err := requestedKey(q.CSR)
 	switch {
 	case err != nil:
-		return nil, refuse(BadRequest, "the request has no usable key")
+		return nil, refuse(joinapi.BadRequest, "the request has no usable key")
 	case key != r.DeviceKey:
-		return nil, s.refuse(c, "renew", r, refuse(ForeignKey, "card %s wants a certificate for another key", r.CardID))
+		return nil, s.refuse(c, "renew", r, refuse(joinapi.ForeignKey, "card %s wants a certificate for another key", r.CardID))
 	case c.expired(s.now()) && !r.Approved:
-		return nil, s.refuse(c, "renew", r, refuse(AwaitingApproval, "the certificate of card %s expired on %s; `clusterctl node approve %s` renews it",
+		return nil, s.refuse(c, "renew", r, refuse(joinapi.AwaitingApproval, "the certificate of card %s expired on %s; `clusterctl node approve %s` renews it",
 			r.CardID, c.notAfter.Format(time.DateOnly), r.CardID))
 	}
 	if err := s.sameBoard(c, "renew", r, q.Hardware); err != nil {
@@ -340,14 +331,14 @@ func (s *Service) renew(c caller, q RenewRequest) (*Enrollment, error) {
 }
 
 // event keeps the latest word of a Pi, in memory: it comes again.
-func (s *Service) event(c caller, e Event) error {
-	_, unlock, err := s.deviceRecord(c, "event")
+func (s *Service) event(c caller, e joinapi.Event) (*joinapi.Standing, error) {
+	r, unlock, err := s.deviceRecord(c, "event")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.events[c.cardID] = cardEvent{e, s.now()}
-	return nil
+	s.mu.Unlock()
+	return &joinapi.Standing{Identity: s.identity(r), Time: s.now()}, nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"picluster/internal/host"
+	"picluster/internal/joinapi"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 )
@@ -26,8 +27,9 @@ import (
 // the others.
 type Client struct {
 	Config   *node.Config
-	Hardware Hardware
-	Dir      string // of the device key; absolute, on a disk of the Pi
+	Hardware joinapi.Hardware
+	Dir      string    // of the device key; absolute, on a disk of the Pi
+	Host     host.Host // whose disk that is; nil: this machine's
 
 	Address string                                     // of the service; "" is the cluster address of node0
 	Dialer  net.Dialer                                 // its LocalAddr chooses one of several addresses
@@ -44,18 +46,18 @@ type Client struct {
 
 // device is what a Pi keeps of its joining: device.json.
 type device struct {
-	CardID      string      `json:"cardID"`
-	Key         secret.Wire `json:"key"` // PEM
-	Certificate string      `json:"certificate,omitempty"`
-	Identity    *Identity   `json:"identity,omitempty"`
-	Server      int         `json:"server"` // highest generation of the join service that was met
+	CardID      string            `json:"cardID"`
+	Key         secret.Wire       `json:"key"` // PEM
+	Certificate string            `json:"certificate,omitempty"`
+	Identity    *joinapi.Identity `json:"identity,omitempty"`
+	Server      int               `json:"server"` // highest generation of the join service that was met
 }
 
 const deviceName = "device.json"
 
 // Enroll makes the device key, if there is none yet, and binds it to the card. It
 // comes back when the card has a name, for a spare the one that node0 has chosen.
-func (c *Client) Enroll(ctx context.Context) (*Identity, error) {
+func (c *Client) Enroll(ctx context.Context) (*joinapi.Identity, error) {
 	if err := c.load(ctx); err != nil {
 		return nil, err
 	}
@@ -78,15 +80,15 @@ func (c *Client) enroll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read card certificate: %w", err)
 	}
-	var e Enrollment
-	if err := c.call(ctx, card, "/v1/enroll", EnrollRequest{csr, c.Hardware}, &e); err != nil {
+	var e joinapi.Enrollment
+	if err := c.call(ctx, card, "/v1/enroll", joinapi.EnrollRequest{CSR: csr, Hardware: c.Hardware}, &e); err != nil {
 		return err
 	}
 	return c.enrolled(ctx, &e)
 }
 
 // enrolled keeps an answer. Without a name the Pi asks on.
-func (c *Client) enrolled(ctx context.Context, e *Enrollment) error {
+func (c *Client) enrolled(ctx context.Context, e *joinapi.Enrollment) error {
 	if err := c.check(e.Certificate); err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func (c *Client) enrolled(ctx context.Context, e *Enrollment) error {
 		return err
 	}
 	if next.Identity == nil {
-		return &Refusal{Reason: AwaitingApproval, RetryAfter: pendingSeconds,
+		return &joinapi.Refusal{Reason: joinapi.AwaitingApproval, RetryAfter: pendingSeconds,
 			Text: fmt.Sprintf("card %s waits for `clusterctl node approve %s`, or for a free name", c.device.CardID, c.device.CardID)}
 	}
 	return nil
@@ -116,15 +118,15 @@ func (c *Client) check(certificate string) error {
 // Join returns what the node joins with. The error is a *Refusal with AlreadyJoined
 // where the node has said that it joined. rejoin is for a node that has, and whose
 // kubelet certificate has run out.
-func (c *Client) Join(ctx context.Context, rejoin bool) (*Bundle, error) {
-	var answer JoinAnswer
+func (c *Client) Join(ctx context.Context, rejoin bool) (*joinapi.Bundle, error) {
+	var answer joinapi.JoinAnswer
 	err := c.asDevice(ctx, "join", func(ctx context.Context, pair tls.Certificate) error {
-		answer = JoinAnswer{}
-		if err := c.call(ctx, pair, "/v1/join", JoinRequest{c.Hardware, rejoin}, &answer); err != nil {
+		answer = joinapi.JoinAnswer{}
+		if err := c.call(ctx, pair, "/v1/join", joinapi.JoinRequest{Hardware: c.Hardware, Rejoin: rejoin}, &answer); err != nil {
 			return err
 		}
 		if p := answer.Pending; p != nil {
-			return &Refusal{Reason: p.Reason, Text: p.Text, RetryAfter: p.RetryAfter}
+			return &joinapi.Refusal{Reason: p.Reason, Text: p.Text, RetryAfter: p.RetryAfter}
 		}
 		if answer.Bundle == nil {
 			return errors.New("the answer is empty")
@@ -142,20 +144,22 @@ func (c *Client) Join(ctx context.Context, rejoin bool) (*Bundle, error) {
 // Joined says that the node is a member; node0 takes the token away then.
 func (c *Client) Joined(ctx context.Context, nodeUID string) error {
 	return c.asDevice(ctx, "report that the node has joined", func(ctx context.Context, pair tls.Certificate) error {
-		return c.call(ctx, pair, "/v1/joined", JoinedRequest{nodeUID}, nil)
+		return c.call(ctx, pair, "/v1/joined", joinapi.JoinedRequest{NodeUID: nodeUID}, nil)
 	})
 }
 
-// Report tells node0 where this Pi stands. It tries once: another event follows.
-func (c *Client) Report(ctx context.Context, e Event) error {
+// Report tells node0 where this Pi stands, and hears who else is there by now. It
+// tries once: another event follows.
+func (c *Client) Report(ctx context.Context, e joinapi.Event) (*joinapi.Standing, error) {
 	pair, err := c.devicePair(ctx)
+	var standing joinapi.Standing
 	if err == nil {
-		err = c.call(ctx, pair, "/v1/events", e, nil)
+		err = c.call(ctx, pair, "/v1/events", e, &standing)
 	}
 	if err != nil {
-		return fmt.Errorf("report to node0: %w", err)
+		return nil, fmt.Errorf("report to node0: %w", err)
 	}
-	return nil
+	return &standing, nil
 }
 
 // Renew gets a new certificate of the device key when two thirds of the old one's
@@ -170,8 +174,8 @@ func (c *Client) Renew(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var e Enrollment
-		if err := c.call(ctx, pair, "/v1/renew", RenewRequest{csr, c.Hardware}, &e); err != nil {
+		var e joinapi.Enrollment
+		if err := c.call(ctx, pair, "/v1/renew", joinapi.RenewRequest{CSR: csr, Hardware: c.Hardware}, &e); err != nil {
 			return err
 		}
 		return c.enrolled(ctx, &e)
@@ -203,8 +207,8 @@ func (c *Client) asDevice(ctx context.Context, what string, call func(context.Co
 			return err
 		}
 		err = call(ctx, pair)
-		var refusal *Refusal
-		if !errors.As(err, &refusal) || refusal.Reason != NotEnrolled {
+		var refusal *joinapi.Refusal
+		if !errors.As(err, &refusal) || refusal.Reason != joinapi.NotEnrolled {
 			return err
 		}
 		if err := c.enroll(ctx); err != nil {
@@ -233,7 +237,7 @@ func (c *Client) load(ctx context.Context) error {
 	if c.device != nil {
 		return nil
 	}
-	local := host.Local{Fault: c.Fault}
+	local := c.host()
 	data, err := local.ReadFile(ctx, path.Join(c.Dir, deviceName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -263,12 +267,19 @@ func (c *Client) save(ctx context.Context, d *device) error {
 	if err != nil {
 		return err
 	}
-	local := host.Local{Fault: c.Fault}
+	local := c.host()
 	if err := local.Write(ctx, path.Join(c.Dir, deviceName), owned(host.File{Mode: 0o600, Data: append(data, '\n')})); err != nil {
 		return err
 	}
 	c.device = d
 	return nil
+}
+
+func (c *Client) host() host.Host {
+	if c.Host != nil {
+		return c.Host
+	}
+	return host.Local{Fault: c.Fault}
 }
 
 func newKey() (secret.Wire, error) {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/node"
 )
 
@@ -29,7 +30,7 @@ var spareName = regexp.MustCompile(`^spare-[0-9]+$`)
 type contact struct {
 	peer     *peer
 	key      string // of the device
-	hardware Hardware
+	hardware joinapi.Hardware
 	now      time.Time
 }
 
@@ -37,7 +38,7 @@ type contact struct {
 // contact; all are the records there are. It returns the record to keep, which is
 // have itself if there is nothing new, and whether the card is refused. Both may be
 // the case: a conflict is kept and refused.
-func (d rules) enroll(have *record, all []*record, c contact) (*record, *Refusal) {
+func (d rules) enroll(have *record, all []*record, c contact) (*record, *joinapi.Refusal) {
 	if have == nil {
 		r, refusal := d.first(all, c)
 		if refusal != nil {
@@ -49,9 +50,9 @@ func (d rules) enroll(have *record, all []*record, c contact) (*record, *Refusal
 		return have, refusal
 	}
 	if have.CardKey != c.peer.key {
-		return have, refuse(ForgedCard, "card %s has another key than at its first contact", c.peer.cardID)
+		return have, refuse(joinapi.ForgedCard, "card %s has another key than at its first contact", c.peer.cardID)
 	}
-	if have.DeviceKey == c.key && have.Hardware.same(c.hardware) {
+	if have.DeviceKey == c.key && have.Hardware.Same(c.hardware) {
 		return have, nil
 	}
 	return conflicting(have, c)
@@ -59,9 +60,9 @@ func (d rules) enroll(have *record, all []*record, c contact) (*record, *Refusal
 
 // conflicting keeps, once, that another board or key has shown a card. Whoever was
 // there first goes on undisturbed.
-func conflicting(have *record, c contact) (*record, *Refusal) {
-	refusal := refuse(Quarantined, "card %s is in use in another Pi, or was copied; `clusterctl card rebind` accepts this one", c.peer.cardID)
-	if x := have.Conflict; x != nil && x.DeviceKey == c.key && x.Hardware.same(c.hardware) {
+func conflicting(have *record, c contact) (*record, *joinapi.Refusal) {
+	refusal := refuse(joinapi.Quarantined, "card %s is in use in another Pi, or was copied; `clusterctl node approve --rebind %[1]s` accepts this one", c.peer.cardID)
+	if x := have.Conflict; x != nil && x.DeviceKey == c.key && x.Hardware.Same(c.hardware) {
 		return have, refusal
 	}
 	next := have.clone()
@@ -70,14 +71,14 @@ func conflicting(have *record, c contact) (*record, *Refusal) {
 }
 
 // first makes the record of a card that is new here.
-func (d rules) first(all []*record, c contact) (*record, *Refusal) {
+func (d rules) first(all []*record, c contact) (*record, *joinapi.Refusal) {
 	if c.peer.expired(c.now) {
-		return nil, refuse(CardExpired, "the certificate of card %s expired on %s, and it is %s by node0's clock; write the card again",
+		return nil, refuse(joinapi.CardExpired, "the certificate of card %s expired on %s, and it is %s by node0's clock; write the card again",
 			c.peer.cardID, c.peer.notAfter.Format(time.DateOnly), c.now.Format(time.DateOnly))
 	}
 	r := &record{
 		Version: recordVersion, CardID: c.peer.cardID, Generation: c.peer.generation, Name: c.peer.name,
-		State: Enrolled, CardKey: c.peer.key, DeviceKey: c.key, Hardware: c.hardware,
+		State: joinapi.Enrolled, CardKey: c.peer.key, DeviceKey: c.key, Hardware: c.hardware,
 	}
 	if refusal := d.place(r, c.peer); refusal != nil {
 		return nil, refusal
@@ -85,9 +86,9 @@ func (d rules) first(all []*record, c contact) (*record, *Refusal) {
 	for _, other := range all {
 		switch {
 		case other.Name == r.Name && other.Generation > r.Generation:
-			return nil, refuse(Superseded, "card %s of %s is older than one that was here already", r.CardID, r.Name)
+			return nil, refuse(joinapi.Superseded, "card %s of %s is older than one that was here already", r.CardID, r.Name)
 		case other.DeviceKey == c.key:
-			return nil, refuse(ForeignKey, "the key of card %s is that of another card's device", r.CardID)
+			return nil, refuse(joinapi.ForeignKey, "the key of card %s is that of another card's device", r.CardID)
 		}
 	}
 	if twin := twinOf(r, all); twin != "" {
@@ -99,20 +100,20 @@ func (d rules) first(all []*record, c contact) (*record, *Refusal) {
 // place says what the card becomes. Only the inventory knows; nothing that the Pi
 // sends is looked at. A card that was written after node0's is not in there: then
 // the enrolment CA's signature says which name it was written for.
-func (d rules) place(r *record, p *peer) *Refusal {
+func (d rules) place(r *record, p *peer) *joinapi.Refusal {
 	listed := d.inventory.byID[p.cardID]
 	if listed != nil && (!listed.keyIs(p) || listed.Node != p.name) {
-		return refuse(ForgedCard, "card %s is not as the inventory has it", p.cardID)
+		return refuse(joinapi.ForgedCard, "card %s is not as the inventory has it", p.cardID)
 	}
 	if listed == nil {
 		listed = d.inventory.byName[p.name]
 		if listed != nil && p.generation <= listed.Generation {
-			return refuse(Superseded, "card %s of %s is older than the inventory's", p.cardID, p.name)
+			return refuse(joinapi.Superseded, "card %s of %s is older than the inventory's", p.cardID, p.name)
 		}
 	}
 	switch {
 	case listed != nil && listed.Role == node.ControlPlane:
-		return refuse(NotAllowed, "%s is the control plane; it does not join", p.name)
+		return refuse(joinapi.NotAllowed, "%s is the control plane; it does not join", p.name)
 	case listed != nil:
 		r.Role, r.Labels = listed.Role, listed.Labels
 	case spareName.MatchString(p.name):
@@ -120,7 +121,7 @@ func (d rules) place(r *record, p *peer) *Refusal {
 	case hostLabel.MatchString(p.name):
 		r.Role = node.Worker
 	default:
-		return refuse(ForgedCard, "card %s names no node", p.cardID)
+		return refuse(joinapi.ForgedCard, "card %s names no node", p.cardID)
 	}
 	if listed == nil && !d.policy.AdmitUnknownCards {
 		r.wait(fmt.Sprintf("the inventory on node0 does not know card %s of %s", p.cardID, p.name))
@@ -135,7 +136,7 @@ func (d rules) place(r *record, p *peer) *Refusal {
 // or a board whose card was exchanged.
 func twinOf(r *record, all []*record) string {
 	for _, other := range all {
-		if other.State.out() || other.Name == r.Name {
+		if other.State.Out() || other.Name == r.Name {
 			continue
 		}
 		if other.Hardware.MachineID == r.Hardware.MachineID {
@@ -152,7 +153,7 @@ func twinOf(r *record, all []*record) string {
 func (d rules) taken(all []*record) map[string]bool {
 	taken, removed := map[string]bool{}, map[string]bool{}
 	for _, r := range all {
-		if r.State == Removed {
+		if r.State == joinapi.Removed {
 			removed[r.Node] = true
 		}
 	}
@@ -160,7 +161,7 @@ func (d rules) taken(all []*record) map[string]bool {
 		taken[c.Node] = !removed[c.Node] || c.Role == node.ControlPlane
 	}
 	for _, r := range all {
-		if r.Node != "" && r.State != Removed {
+		if r.Node != "" && r.State != joinapi.Removed {
 			taken[r.Node] = true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 	"picluster/internal/node"
 )
@@ -27,7 +28,7 @@ func TestCards_becomeNodesOfTheInventory(t *testing.T) {
 	if len(w.kube.tokens) > 0 {
 		t.Errorf("tokens are left after all have joined: %v", w.kube.tokens)
 	}
-	if b, ok := w.service.cards[w.Config("pi-node1").Join.CardID]; !ok || b.State != Joined || b.NodeUID == "" {
+	if b, ok := w.service.cards[w.Config("pi-node1").Join.CardID]; !ok || b.State != joinapi.Joined || b.NodeUID == "" {
 		t.Errorf("record is %+v", b)
 	}
 }
@@ -76,7 +77,7 @@ func TestClient_saysWhatItWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.kube.down = true
-	if _, err := p.joinOnce(); reason(err) != ControlPlaneNotReady || !strings.Contains(err.Error(), "pi-node0 is not ready yet") {
+	if _, err := p.joinOnce(); reason(err) != joinapi.ControlPlaneNotReady || !strings.Contains(err.Error(), "pi-node0 is not ready yet") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -117,7 +118,7 @@ func TestCalls_canBeRepeated(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := p.joinOnce(); reason(err) != AlreadyJoined {
+	if _, err := p.joinOnce(); reason(err) != joinapi.AlreadyJoined {
 		t.Errorf("after it has joined: %v", err)
 	}
 }
@@ -139,7 +140,7 @@ func TestJoin_canBeginAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := w.kube.nodes["pi-node1"].UID
-	if _, err := p.joinOnce(); reason(err) != AwaitingApproval {
+	if _, err := p.joinOnce(); reason(err) != joinapi.AwaitingApproval {
 		t.Errorf("while its node is Ready: %v", err)
 	}
 	w.kube.set(func() { w.kube.nodes["pi-node1"].Ready = false })
@@ -174,7 +175,7 @@ func TestJoin_fiveTokensADay(t *testing.T) {
 		}
 		w.pass(tokenLife)
 	}
-	if _, err := p.joinOnce(); reason(err) != TooManyTokens {
+	if _, err := p.joinOnce(); reason(err) != joinapi.TooManyTokens {
 		t.Errorf("the sixth token of a day: %v", err)
 	}
 	w.pass(24 * time.Hour)
@@ -235,7 +236,7 @@ func TestRenew_isForTheSameKeyAndInTime(t *testing.T) {
 		t.Errorf("after three quarters of its life: %v, or the same certificate", err)
 	}
 	p.again()
-	if err := p.Report(context.Background(), Event{Phase: "run", State: "finished"}); err != nil {
+	if _, err := p.Report(context.Background(), joinapi.Event{Phase: "run", State: "finished"}); err != nil {
 		t.Errorf("with the new certificate: %v", err)
 	}
 }

@@ -11,31 +11,32 @@ import (
 	"slices"
 
 	"picluster/internal/host"
+	"picluster/internal/joinapi"
 )
 
 // ReadHardware looks at the board. The serial number and the model are in the
 // device tree that the firmware hands over (Raspberry Pi documentation, "Device
 // trees"); other machines have none.
-func ReadHardware(ctx context.Context, h host.Host) (Hardware, error) {
+func ReadHardware(ctx context.Context, h host.Host) (joinapi.Hardware, error) {
 	id, err := h.ReadFile(ctx, "/etc/machine-id")
 	if err != nil {
-		return Hardware{}, fmt.Errorf("read hardware: %w", err)
+		return joinapi.Hardware{}, fmt.Errorf("read hardware: %w", err)
 	}
 	id = bytes.TrimSpace(id)
 	if len(id) != 32 {
-		return Hardware{}, errors.New("read hardware: /etc/machine-id is not set yet")
+		return joinapi.Hardware{}, errors.New("read hardware: /etc/machine-id is not set yet")
 	}
 	// machine-id(5): it is not to be shown on a network as it is.
 	sum := sha256.Sum256(id)
-	hw := Hardware{MachineID: hex.EncodeToString(sum[:])}
+	hw := joinapi.Hardware{MachineID: hex.EncodeToString(sum[:])}
 	if hw.Serial, err = firmwareText(ctx, h, "/proc/device-tree/serial-number"); err != nil {
-		return Hardware{}, err
+		return joinapi.Hardware{}, err
 	}
 	if hw.Model, err = firmwareText(ctx, h, "/proc/device-tree/model"); err != nil {
-		return Hardware{}, err
+		return joinapi.Hardware{}, err
 	}
 	if hw.RAM, err = memory(ctx, h); err != nil {
-		return Hardware{}, err
+		return joinapi.Hardware{}, err
 	}
 	hw.MACs, err = boardMACs(ctx, h)
 	return hw, err

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"picluster/internal/host"
+	"picluster/internal/joinapi"
 )
 
 // machine is a directory tree with those files in it.
@@ -35,7 +36,7 @@ func TestReadHardware(t *testing.T) {
 		"/sys/class/net/docker0/address": "02:42:00:00:00:01\n",
 	}
 	hw, err := ReadHardware(t.Context(), machine(t, pi))
-	want := Hardware{Serial: "00000000a1b2c3d4", MachineID: keyHash([]byte(id)), MACs: []string{"b8:27:eb:00:00:01", "b8:27:eb:00:00:02"},
+	want := joinapi.Hardware{Serial: "00000000a1b2c3d4", MachineID: keyHash([]byte(id)), MACs: []string{"b8:27:eb:00:00:01", "b8:27:eb:00:00:02"},
 		Model: "Raspberry Pi 3 Model B Rev 1.2", RAM: 925424 << 10}
 	if err != nil || !reflect.DeepEqual(hw, want) {
 		t.Errorf("hardware is %+v, %v", hw, err)

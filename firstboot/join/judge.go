@@ -7,6 +7,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"picluster/internal/joinapi"
 )
 
 // CSR is a kubelet's request for a certificate, as Kubernetes has it.
@@ -50,7 +52,7 @@ var usages = map[string][]string{
 func (s *Service) Judge(q CSR) error {
 	request, err := parseRequest(q)
 	if err != nil {
-		return s.deny(q, nil, refuse(BadRequest, "%v", err))
+		return s.deny(q, nil, refuse(joinapi.BadRequest, "%v", err))
 	}
 	if q.Signer == ServingSigner {
 		return s.judgeServing(q, request)
@@ -87,9 +89,9 @@ func parseRequest(q CSR) (*x509.CertificateRequest, error) {
 	return request, nil
 }
 
-func noNames(request *x509.CertificateRequest) *Refusal {
+func noNames(request *x509.CertificateRequest) *joinapi.Refusal {
 	if len(request.DNSNames) > 0 || len(request.IPAddresses) > 0 {
-		return refuse(BadRequest, "a client's certificate has no names or addresses")
+		return refuse(joinapi.BadRequest, "a client's certificate has no names or addresses")
 	}
 	return nil
 }
@@ -103,7 +105,7 @@ func (s *Service) judgeFirst(q CSR, request *x509.CertificateRequest, tokenID st
 		}
 	}
 	if cardID == "" {
-		return s.deny(q, nil, refuse(NotAllowed, "token %s is none of the join service's", tokenID))
+		return s.deny(q, nil, refuse(joinapi.NotAllowed, "token %s is none of the join service's", tokenID))
 	}
 	r, unlock := s.of(cardID)
 	defer unlock()
@@ -111,14 +113,14 @@ func (s *Service) judgeFirst(q CSR, request *x509.CertificateRequest, tokenID st
 	switch {
 	case r.outRefusal() != nil:
 		return s.deny(q, r, r.outRefusal())
-	case r.State != TokenIssued || r.Token == nil || r.Token.ID != tokenID || !r.Token.live(s.now()):
-		return s.deny(q, r, refuse(NotAllowed, "token %s has expired or was used", tokenID))
+	case r.State != joinapi.TokenIssued || r.Token == nil || r.Token.ID != tokenID || !r.Token.live(s.now()):
+		return s.deny(q, r, refuse(joinapi.NotAllowed, "token %s has expired or was used", tokenID))
 	case request.Subject.CommonName != nodeUser+r.Node:
-		return s.deny(q, r, refuse(NotYourNode, "token %s is for %s, not for %s", tokenID, r.Node, request.Subject.CommonName))
+		return s.deny(q, r, refuse(joinapi.NotYourNode, "token %s is for %s, not for %s", tokenID, r.Node, request.Subject.CommonName))
 	case r.CSRKey == key:
 		return nil
 	case r.CSRKey != "":
-		return s.deny(q, r, refuse(ForeignKey, "token %s has got a certificate for another key", tokenID))
+		return s.deny(q, r, refuse(joinapi.ForeignKey, "token %s has got a certificate for another key", tokenID))
 	}
 	next := r.clone()
 	next.CSRKey = key
@@ -143,17 +145,17 @@ func (s *Service) judgeServing(q CSR, request *x509.CertificateRequest) error {
 	}
 	for _, dns := range request.DNSNames {
 		if dns != name && dns != name+".local" {
-			return s.deny(q, r, refuse(NotYourNode, "%q is no name of %s", dns, name))
+			return s.deny(q, r, refuse(joinapi.NotYourNode, "%q is no name of %s", dns, name))
 		}
 	}
 	own := s.addressOf(name, r)
 	for _, ip := range request.IPAddresses {
 		if own == nil || !own.Equal(ip) {
-			return s.deny(q, r, refuse(NotYourNode, "%s is not the cluster address of %s", ip, name))
+			return s.deny(q, r, refuse(joinapi.NotYourNode, "%s is not the cluster address of %s", ip, name))
 		}
 	}
 	if len(request.DNSNames)+len(request.IPAddresses) == 0 {
-		return s.deny(q, r, refuse(BadRequest, "a server's certificate has a name or an address"))
+		return s.deny(q, r, refuse(joinapi.BadRequest, "a server's certificate has a name or an address"))
 	}
 	return s.allow(kubeletEntry(q, "serving certificate"), r)
 }
@@ -171,13 +173,13 @@ func (s *Service) addressOf(name string, r *record) net.IP {
 
 // nodeOf finds the node that asks about itself. The control plane has no record:
 // kubeadm has made its first certificate.
-func (s *Service) nodeOf(q CSR, request *x509.CertificateRequest) (string, *record, *Refusal) {
+func (s *Service) nodeOf(q CSR, request *x509.CertificateRequest) (string, *record, *joinapi.Refusal) {
 	name, ok := strings.CutPrefix(q.Username, nodeUser)
 	if !ok || !slices.Contains(q.Groups, nodesGroup) {
-		return "", nil, refuse(NotAllowed, "%s is no node", q.Username)
+		return "", nil, refuse(joinapi.NotAllowed, "%s is no node", q.Username)
 	}
 	if request.Subject.CommonName != q.Username {
-		return "", nil, refuse(NotYourNode, "%s asks for a certificate of %s", q.Username, request.Subject.CommonName)
+		return "", nil, refuse(joinapi.NotYourNode, "%s asks for a certificate of %s", q.Username, request.Subject.CommonName)
 	}
 	if name == s.rules.inventory.controlPlane() {
 		return name, nil, nil
@@ -188,23 +190,23 @@ func (s *Service) nodeOf(q CSR, request *x509.CertificateRequest) (string, *reco
 			continue
 		}
 		last = r
-		if r.State == Joined || r.State == TokenIssued && r.CSRKey != "" {
+		if r.State == joinapi.Joined || r.State == joinapi.TokenIssued && r.CSRKey != "" {
 			return name, r, nil
 		}
 	}
 	if last != nil && last.outRefusal() != nil {
 		return name, last, last.outRefusal()
 	}
-	return name, last, refuse(NotAllowed, "no card has joined as %s", name)
+	return name, last, refuse(joinapi.NotAllowed, "no card has joined as %s", name)
 }
 
-func kubeletEntry(q CSR, action string) Entry {
-	return Entry{Who: "kubelet", Action: action, Result: allowed, Text: q.Name + " by " + q.Username}
+func kubeletEntry(q CSR, action string) joinapi.Entry {
+	return joinapi.Entry{Who: "kubelet", Action: action, Result: joinapi.Allowed, Text: q.Name + " by " + q.Username}
 }
 
 // allow and deny write the log, but not each time that a node asks the same: it
 // must not be able to push older entries out.
-func (s *Service) allow(e Entry, r *record) error {
+func (s *Service) allow(e joinapi.Entry, r *record) error {
 	if r != nil {
 		e.CardID = r.CardID
 	}
@@ -215,9 +217,9 @@ func (s *Service) allow(e Entry, r *record) error {
 	return err
 }
 
-func (s *Service) deny(q CSR, r *record, refusal *Refusal) error {
+func (s *Service) deny(q CSR, r *record, refusal *joinapi.Refusal) error {
 	e := kubeletEntry(q, "certificate")
-	e.Result, e.Reason, e.Text = alarm, refusal.Reason, e.Text+": "+refusal.Text
+	e.Result, e.Reason, e.Text = joinapi.Alarm, refusal.Reason, e.Text+": "+refusal.Text
 	if err := s.allow(e, r); err != nil {
 		return err
 	}
@@ -227,6 +229,6 @@ func (s *Service) deny(q CSR, r *record, refusal *Refusal) error {
 // Shut notes that something was open in Kubernetes that the service takes the place
 // of, and that it is being shut.
 func (s *Service) Shut(what string) error {
-	_, err := s.note(Entry{Who: "service", Action: "shut", Result: allowed, Text: what}, nil)
+	_, err := s.note(joinapi.Entry{Who: "service", Action: "shut", Result: joinapi.Allowed, Text: what}, nil)
 	return err
 }

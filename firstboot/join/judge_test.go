@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"testing"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 )
 
@@ -22,48 +23,48 @@ func TestJudge_approvesTheNodesOwnCertificatesOnly(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		q    *kubeletCSR
-		want Reason // "" is approved
+		want joinapi.Reason // "" is approved
 	}{
-		{"another node's name", nodeCSR(t, id, "pi-node1"), NotYourNode},
-		{"the control plane's name", nodeCSR(t, id, "pi-node0"), NotYourNode},
-		{"an administrator", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.Subject.Organization = []string{"system:masters"} }), BadRequest},
+		{"another node's name", nodeCSR(t, id, "pi-node1"), joinapi.NotYourNode},
+		{"the control plane's name", nodeCSR(t, id, "pi-node0"), joinapi.NotYourNode},
+		{"an administrator", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.Subject.Organization = []string{"system:masters"} }), joinapi.BadRequest},
 		{"one group more", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) {
 			q.template.Subject.Organization = append(q.template.Subject.Organization, "system:masters")
-		}), BadRequest},
-		{"no group", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.Subject.Organization = nil }), BadRequest},
-		{"a server's names", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.DNSNames = []string{"pi-node2"} }), BadRequest},
-		{"an address", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.IPAddresses = []net.IP{nodeIP(2)} }), BadRequest},
-		{"a URI", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}} }), BadRequest},
-		{"a server's usage", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.Usages = append(q.Usages, "server auth") }), BadRequest},
-		{"an authority's usage", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.Usages = append(q.Usages, "cert sign") }), BadRequest},
-		{"a token of kubeadm's", nodeCSR(t, "abcdef", "pi-node2"), NotAllowed},
-		{"a user who is no node", change(renewal(t, "pi-node1"), func(q *kubeletCSR) { q.Username = "jane" }), NotAllowed},
-		{"a user who calls himself a node", change(renewal(t, "pi-node1"), func(q *kubeletCSR) { q.Groups = nil }), NotAllowed},
+		}), joinapi.BadRequest},
+		{"no group", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.Subject.Organization = nil }), joinapi.BadRequest},
+		{"a server's names", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.DNSNames = []string{"pi-node2"} }), joinapi.BadRequest},
+		{"an address", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.IPAddresses = []net.IP{nodeIP(2)} }), joinapi.BadRequest},
+		{"a URI", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.template.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}} }), joinapi.BadRequest},
+		{"a server's usage", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.Usages = append(q.Usages, "server auth") }), joinapi.BadRequest},
+		{"an authority's usage", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) { q.Usages = append(q.Usages, "cert sign") }), joinapi.BadRequest},
+		{"a token of kubeadm's", nodeCSR(t, "abcdef", "pi-node2"), joinapi.NotAllowed},
+		{"a user who is no node", change(renewal(t, "pi-node1"), func(q *kubeletCSR) { q.Username = "jane" }), joinapi.NotAllowed},
+		{"a user who calls himself a node", change(renewal(t, "pi-node1"), func(q *kubeletCSR) { q.Groups = nil }), joinapi.NotAllowed},
 
 		{"the token's own node", first, ""},
 		{"the same request again", first, ""},
-		{"a second key with the same token", nodeCSR(t, id, "pi-node2"), ForeignKey},
+		{"a second key with the same token", nodeCSR(t, id, "pi-node2"), joinapi.ForeignKey},
 
 		{"a node renews", renewal(t, "pi-node1"), ""},
 		{"a node renews that has not said yet that it joined", renewal(t, "pi-node2"), ""},
 		{"the control plane renews", renewal(t, "pi-node0"), ""},
-		{"a node that never joined renews", renewal(t, "pi-node3"), NotAllowed},
-		{"a node renews for another", change(renewal(t, "pi-node1"), func(q *kubeletCSR) { q.template.Subject.CommonName = nodeUser + "pi-node0" }), NotYourNode},
+		{"a node that never joined renews", renewal(t, "pi-node3"), joinapi.NotAllowed},
+		{"a node renews for another", change(renewal(t, "pi-node1"), func(q *kubeletCSR) { q.template.Subject.CommonName = nodeUser + "pi-node0" }), joinapi.NotYourNode},
 
 		{"a node serves", serving(t, "pi-node1", nodeIP(1)), ""},
 		{"the control plane serves", serving(t, "pi-node0", nodeIP(0)), ""},
 		{"a node serves by its mDNS name", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames = []string{"pi-node1.local"} }), ""},
-		{"a node serves at another's address", serving(t, "pi-node1", nodeIP(0)), NotYourNode},
+		{"a node serves at another's address", serving(t, "pi-node1", nodeIP(0)), joinapi.NotYourNode},
 		{"a node serves at one more address", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) {
 			q.template.IPAddresses = append(q.template.IPAddresses, net.IPv4(192, 168, 1, 7))
-		}), NotYourNode},
-		{"a node serves by another's name", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames = []string{"pi-node0"} }), NotYourNode},
-		{"a node serves as the API server", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames = []string{"kubernetes.default.svc"} }), NotYourNode},
-		{"a node serves by no name", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames, q.template.IPAddresses = nil, nil }), BadRequest},
-		{"a node serves and is a client", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.Usages = append(q.Usages, "client auth") }), BadRequest},
+		}), joinapi.NotYourNode},
+		{"a node serves by another's name", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames = []string{"pi-node0"} }), joinapi.NotYourNode},
+		{"a node serves as the API server", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames = []string{"kubernetes.default.svc"} }), joinapi.NotYourNode},
+		{"a node serves by no name", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.template.DNSNames, q.template.IPAddresses = nil, nil }), joinapi.BadRequest},
+		{"a node serves and is a client", change(serving(t, "pi-node1", nodeIP(1)), func(q *kubeletCSR) { q.Usages = append(q.Usages, "client auth") }), joinapi.BadRequest},
 		{"a token serves", change(nodeCSR(t, id, "pi-node2"), func(q *kubeletCSR) {
 			q.Signer, q.Usages, q.template.DNSNames = ServingSigner, []string{"server auth"}, []string{"pi-node2"}
-		}), NotAllowed},
+		}), joinapi.NotAllowed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := w.service.Judge(tc.q.signed(t))
@@ -99,7 +100,7 @@ func TestJudge_wantsAWholeRequestOfItsOwnKey(t *testing.T) {
 		"a certificate": []byte(w.Bundle.CA())} {
 		q := good
 		q.Request = request
-		if err := w.service.Judge(q); reason(err) != BadRequest {
+		if err := w.service.Judge(q); reason(err) != joinapi.BadRequest {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -113,19 +114,19 @@ func TestJudge_tokensEnd(t *testing.T) {
 	p := w.newPi("pi-node1", 1)
 	b := p.raise()
 	id, _, _ := split(b)
-	if err := w.service.Judge(csrOf(t, id, "pi-node1")); reason(err) != NotAllowed {
+	if err := w.service.Judge(csrOf(t, id, "pi-node1")); reason(err) != joinapi.NotAllowed {
 		t.Errorf("after its node has joined: %v", err)
 	}
 	p = w.newPi("pi-node2", 2)
 	id = p.token()
 	w.pass(tokenLife)
-	if err := w.service.Judge(csrOf(t, id, "pi-node2")); reason(err) != NotAllowed {
+	if err := w.service.Judge(csrOf(t, id, "pi-node2")); reason(err) != joinapi.NotAllowed {
 		t.Errorf("after its time: %v", err)
 	}
 	if _, err := p.joinOnce(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.service.Judge(csrOf(t, id, "pi-node2")); reason(err) != NotAllowed {
+	if err := w.service.Judge(csrOf(t, id, "pi-node2")); reason(err) != joinapi.NotAllowed {
 		t.Errorf("after a newer one: %v", err)
 	}
 }

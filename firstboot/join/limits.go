@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"picluster/internal/joinapi"
 )
 
 // Limits of what one card may ask. A client that goes by the book asks at most six
@@ -55,7 +57,7 @@ func (l *limits) call(p *peer, isEvent bool) int {
 
 // news reports whether a refusal is one that the audit log does not have yet, or
 // not for an hour: a client repeats its question for ever.
-func (l *limits) news(e Entry) bool {
+func (l *limits) news(e joinapi.Entry) bool {
 	key := [3]string{e.CardID, e.Action, string(e.Reason)}
 	l.mu.Lock()
 	defer l.mu.Unlock()

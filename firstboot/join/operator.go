@@ -4,34 +4,28 @@ import (
 	"context"
 	"io"
 	"slices"
-)
 
-// Actions of the operator on a card.
-const (
-	actApprove = "approve" // lets it go on, whatever it waits for
-	actRevoke  = "revoke"  // for good
-	actRebind  = "rebind"  // accepts the board, or the key, that was in conflict
-	actRemove  = "remove"  // its name is free again
+	"picluster/internal/joinapi"
 )
 
 // cardList lists all cards: those of the inventory that were not here yet, then
 // those that were.
-func (s *Service) cardList(c caller) ([]CardStatus, error) {
+func (s *Service) cardList(c caller) ([]joinapi.CardStatus, error) {
 	if c.kind != operatorKind {
-		return nil, s.refuse(c, "list", nil, refuse(NotAllowed, "that is the operator's"))
+		return nil, s.refuse(c, "list", nil, refuse(joinapi.NotAllowed, "that is the operator's"))
 	}
 	all := s.all()
-	var list []CardStatus
+	var list []joinapi.CardStatus
 	for _, c := range s.rules.inventory.Cards {
 		if slices.ContainsFunc(all, func(r *record) bool { return r.CardID == c.CardID }) {
 			continue
 		}
-		list = append(list, CardStatus{CardID: c.CardID, Generation: c.Generation, Name: c.Node, State: Provisioned})
+		list = append(list, joinapi.CardStatus{CardID: c.CardID, Generation: c.Generation, Name: c.Node, State: joinapi.Provisioned})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range all {
-		st := CardStatus{CardID: r.CardID, Generation: r.Generation, Name: r.Name, Node: r.Node, State: r.State,
+		st := joinapi.CardStatus{CardID: r.CardID, Generation: r.Generation, Name: r.Name, Node: r.Node, State: r.State,
 			Why: r.Why, Hardware: &r.Hardware, Changed: r.Changed}
 		if r.Conflict != nil {
 			st.Conflict = &r.Conflict.Hardware
@@ -52,7 +46,7 @@ func (s *Service) find(name string) (cardID string, ok bool) {
 	}
 	generation := 0
 	for _, r := range s.all() {
-		if (r.Node == name || r.Name == name) && !r.State.out() && r.Generation > generation {
+		if (r.Node == name || r.Name == name) && !r.State.Out() && r.Generation > generation {
 			cardID, generation = r.CardID, r.Generation
 		}
 	}
@@ -65,11 +59,11 @@ func (s *Service) find(name string) (cardID string, ok bool) {
 // act does what the operator wants of a card.
 func (s *Service) act(ctx context.Context, c caller, name, action string) error {
 	if c.kind != operatorKind {
-		return s.refuse(c, action, nil, refuse(NotAllowed, "that is the operator's"))
+		return s.refuse(c, action, nil, refuse(joinapi.NotAllowed, "that is the operator's"))
 	}
 	cardID, ok := s.find(name)
 	if !ok {
-		return refuse(NoSuchCard, "there is no card of %s", name)
+		return refuse(joinapi.NoSuchCard, "there is no card of %s", name)
 	}
 	r, unlock := s.of(cardID)
 	defer unlock()
@@ -92,9 +86,9 @@ func (s *Service) act(ctx context.Context, c caller, name, action string) error 
 
 // changed is the record after an operator's action. A card that was stolen before
 // its first boot can be revoked too.
-func (s *Service) changed(r *record, cardID, action string) (*record, *Refusal) {
-	if r == nil && action != actRevoke {
-		return nil, refuse(NoSuchCard, "card %s has not been here yet", cardID)
+func (s *Service) changed(r *record, cardID, action string) (*record, *joinapi.Refusal) {
+	if r == nil && action != joinapi.Revoke {
+		return nil, refuse(joinapi.NoSuchCard, "card %s has not been here yet", cardID)
 	}
 	if r == nil {
 		r = &record{Version: recordVersion, CardID: cardID}
@@ -104,23 +98,23 @@ func (s *Service) changed(r *record, cardID, action string) (*record, *Refusal) 
 	}
 	next := r.clone()
 	switch action {
-	case actRevoke:
-		next.State, next.Token = RevokedState, nil
+	case joinapi.Revoke:
+		next.State, next.Token = joinapi.RevokedState, nil
 		return next, nil
-	case actRemove:
-		next.State, next.Token = Removed, nil
-	case actApprove:
+	case joinapi.Remove:
+		next.State, next.Token = joinapi.Removed, nil
+	case joinapi.Approve:
 		next.Approved = true
-		if next.State == Waiting {
-			next.State, next.Why, next.Approved = Enrolled, "", false
+		if next.State == joinapi.Waiting {
+			next.State, next.Why, next.Approved = joinapi.Enrolled, "", false
 		}
-	case actRebind:
+	case joinapi.Rebind:
 		if r.Conflict == nil {
-			return nil, refuse(NoSuchCard, "card %s has not been seen in another Pi", cardID)
+			return nil, refuse(joinapi.NoSuchCard, "card %s has not been seen in another Pi", cardID)
 		}
 		next.rebind()
 	default:
-		return nil, refuse(BadRequest, "%q is none of approve, revoke, rebind, remove", action)
+		return nil, refuse(joinapi.BadRequest, "%q is none of approve, revoke, rebind, remove", action)
 	}
 	return next, r.outRefusal()
 }
@@ -132,13 +126,13 @@ func (r *record) rebind() {
 		r.DeviceKey, r.Certificate = r.Conflict.DeviceKey, ""
 	}
 	r.Hardware, r.Conflict, r.Token = r.Conflict.Hardware, nil, nil
-	r.State = Enrolled
+	r.State = joinapi.Enrolled
 }
 
 // writeAudit writes the audit log for the operator.
 func (s *Service) writeAudit(c caller, w io.Writer) error {
 	if c.kind != operatorKind {
-		return s.refuse(c, "audit", nil, refuse(NotAllowed, "that is the operator's"))
+		return s.refuse(c, "audit", nil, refuse(joinapi.NotAllowed, "that is the operator's"))
 	}
 	return s.audit.copyTo(w)
 }

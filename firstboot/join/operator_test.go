@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 	"picluster/internal/node"
 )
@@ -97,7 +98,7 @@ func TestRewrittenCard_replacesTheOldOne(t *testing.T) {
 	if err := fresh.enrollOnce(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fresh.joinOnce(); reason(err) != AwaitingApproval || !strings.Contains(err.Error(), "is Ready") {
+	if _, err := fresh.joinOnce(); reason(err) != joinapi.AwaitingApproval || !strings.Contains(err.Error(), "is Ready") {
 		t.Errorf("while the old one works: %v", err)
 	}
 	if err := old.Renew(t.Context()); err != nil {
@@ -111,10 +112,10 @@ func TestRewrittenCard_replacesTheOldOne(t *testing.T) {
 	w.halt()
 	w.serve() // it is on the disk
 	w.pass(time.Minute)
-	if _, err := old.join(true); reason(err) != Superseded {
+	if _, err := old.join(true); reason(err) != joinapi.Superseded {
 		t.Errorf("the old card: %v", err)
 	}
-	if err := w.newPiWith(old.Config, 1).enrollOnce(); reason(err) != Superseded {
+	if err := w.newPiWith(old.Config, 1).enrollOnce(); reason(err) != joinapi.Superseded {
 		t.Errorf("the old card enrolls: %v", err)
 	}
 }
@@ -129,7 +130,7 @@ func TestRewrittenCard_canBeApprovedAtOnce(t *testing.T) {
 	if err := fresh.enrollOnce(); err != nil {
 		t.Fatal(err)
 	}
-	w.act(fresh.Config.Join.CardID, actApprove)
+	w.act(fresh.Config.Join.CardID, joinapi.Approve)
 	fresh.raise()
 }
 
@@ -141,14 +142,14 @@ func TestUnknownCards_waitForTheOperator(t *testing.T) {
 		w.Grow(1, 1)
 		for i, name := range []string{"pi-node2", "spare-1"} {
 			p := w.newPi(name, i+1)
-			if err := p.enrollOnce(); reason(err) != AwaitingApproval && !auto {
+			if err := p.enrollOnce(); reason(err) != joinapi.AwaitingApproval && !auto {
 				t.Errorf("%s: %v", name, err)
 			}
-			if _, err := p.joinOnce(); reason(err) != AwaitingApproval && !auto {
+			if _, err := p.joinOnce(); reason(err) != joinapi.AwaitingApproval && !auto {
 				t.Errorf("%s: %v", name, err)
 			}
 			if !auto {
-				w.act(p.Config.Join.CardID, actApprove)
+				w.act(p.Config.Join.CardID, joinapi.Approve)
 			}
 			if b := p.raise(); b.Identity.Node != []string{"pi-node2", "pi-node3"}[i] || b.Identity.Address.Addr() != desk.Address(2+i) {
 				t.Errorf("%s becomes %+v", name, b.Identity)
@@ -159,36 +160,36 @@ func TestUnknownCards_waitForTheOperator(t *testing.T) {
 
 // A revoked card is out at once, wherever it stands, and stays out.
 func TestRevoke_atEveryState(t *testing.T) {
-	for _, state := range []State{Provisioned, Enrolled, TokenIssued, Joined} {
+	for _, state := range []joinapi.State{joinapi.Provisioned, joinapi.Enrolled, joinapi.TokenIssued, joinapi.Joined} {
 		w := newWorld(t, 2, 0)
 		w.serve()
 		p := w.newPi("pi-node1", 1)
-		var b *Bundle
-		if state != Provisioned {
+		var b *joinapi.Bundle
+		if state != joinapi.Provisioned {
 			if err := p.enrollOnce(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if state == TokenIssued {
+		if state == joinapi.TokenIssued {
 			var err error
 			if b, err = p.joinOnce(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if state == Joined {
+		if state == joinapi.Joined {
 			p.raise()
 		}
-		w.act("pi-node1", actRevoke)
+		w.act("pi-node1", joinapi.Revoke)
 		if len(w.kube.tokens) > 0 {
 			t.Errorf("%s: its token is still there", state)
 		}
 		w.halt()
 		w.serve()
-		if err := w.newPi("pi-node1", 1).enrollOnce(); reason(err) != Revoked {
+		if err := w.newPi("pi-node1", 1).enrollOnce(); reason(err) != joinapi.Revoked {
 			t.Errorf("%s: it enrolls: %v", state, err)
 		}
-		if state != Provisioned {
-			if _, err := p.join(true); reason(err) != Revoked {
+		if state != joinapi.Provisioned {
+			if _, err := p.join(true); reason(err) != joinapi.Revoked {
 				t.Errorf("%s: it joins: %v", state, err)
 			}
 		}
@@ -198,7 +199,7 @@ func TestRevoke_atEveryState(t *testing.T) {
 				t.Errorf("%s: its token gets a certificate", state)
 			}
 		}
-		if err := w.service.Judge(renewal(t, "pi-node1").signed(t)); state == Joined && reason(err) != Revoked {
+		if err := w.service.Judge(renewal(t, "pi-node1").signed(t)); state == joinapi.Joined && reason(err) != joinapi.Revoked {
 			t.Errorf("%s: its node renews its certificate: %v", state, err)
 		}
 		if code, _ := w.operator("/v1/cards/pi-node1/approve", "{}"); code != http.StatusForbidden {
@@ -213,18 +214,18 @@ func TestRebind_acceptsTheOtherPi(t *testing.T) {
 	w.newPi("pi-node1", 1).raise()
 	// The card was written again without a new generation: all is new but its key.
 	again := w.newPi("pi-node1", 2)
-	if err := again.enrollOnce(); reason(err) != Quarantined {
+	if err := again.enrollOnce(); reason(err) != joinapi.Quarantined {
 		t.Fatal(err)
 	}
-	w.act("pi-node1", actRebind)
+	w.act("pi-node1", joinapi.Rebind)
 	w.kube.set(func() { w.kube.nodes["pi-node1"].Ready = false })
 	again.raise()
 	// A device that moves on with its card.
 	again.Hardware.Serial = board(3).Serial
-	if _, err := again.join(true); reason(err) != Quarantined {
+	if _, err := again.join(true); reason(err) != joinapi.Quarantined {
 		t.Fatal(err)
 	}
-	w.act("pi-node1", actRebind)
+	w.act("pi-node1", joinapi.Rebind)
 	if _, err := again.join(true); err != nil {
 		t.Error(err)
 	}
@@ -235,7 +236,7 @@ func TestRemove_freesTheName(t *testing.T) {
 	w := newWorld(t, 3, 1)
 	w.serve()
 	w.newPi("pi-node1", 1).raise()
-	w.act("pi-node1", actRemove)
+	w.act("pi-node1", joinapi.Remove)
 	w.kube.set(func() { delete(w.kube.nodes, "pi-node1") })
 	if b := w.newPi("spare-1", 2).raise(); b.Identity.Node != "pi-node1" || b.Identity.Address.Addr() != desk.Address(1) {
 		t.Errorf("the spare becomes %+v", b.Identity)
@@ -248,10 +249,10 @@ func TestRejoin_waitsForTheOperatorWhereWanted(t *testing.T) {
 	w.serve()
 	p := w.newPi("pi-node1", 1)
 	p.raise()
-	if _, err := p.join(true); reason(err) != AwaitingApproval {
+	if _, err := p.join(true); reason(err) != joinapi.AwaitingApproval {
 		t.Errorf("error is %v", err)
 	}
-	w.act("pi-node1", actApprove)
+	w.act("pi-node1", joinapi.Approve)
 	if _, err := p.join(true); err != nil {
 		t.Error(err)
 	}
@@ -267,7 +268,7 @@ func TestRenew_afterExpiryIsTheOperators(t *testing.T) {
 	began := w.Made
 	w.pass(deviceLife + time.Hour)
 	p.Now = func() time.Time { return began } // its clock has stood still
-	if _, err := p.join(true); reason(err) != CardExpired {
+	if _, err := p.join(true); reason(err) != joinapi.CardExpired {
 		t.Errorf("join: %v", err)
 	}
 	// node0's certificate has run out as well, and the operator's: its card was
@@ -283,10 +284,10 @@ func TestRenew_afterExpiryIsTheOperators(t *testing.T) {
 	w.Renew("pi-node0")
 	w.serve()
 	p.Now = w.clock
-	if err := p.once(p.Renew); reason(err) != AwaitingApproval {
+	if err := p.once(p.Renew); reason(err) != joinapi.AwaitingApproval {
 		t.Errorf("renew: %v", err)
 	}
-	w.act("pi-node1", actApprove)
+	w.act("pi-node1", joinapi.Approve)
 	if err := p.once(p.Renew); err != nil {
 		t.Errorf("renew after approval: %v", err)
 	}
@@ -300,22 +301,22 @@ func TestCardList_showsWhereEachStands(t *testing.T) {
 	w.serve()
 	p := w.newPi("pi-node1", 1)
 	p.raise()
-	if err := p.Report(t.Context(), Event{Phase: "storage", State: "waiting", Detail: "for a disk"}); err != nil {
+	if _, err := p.Report(t.Context(), joinapi.Event{Phase: "storage", State: "waiting", Detail: "for a disk"}); err != nil {
 		t.Fatal(err)
 	}
 	_, answer := w.operator("/v1/cards", "")
-	var list []CardStatus
+	var list []joinapi.CardStatus
 	if err := json.Unmarshal([]byte(answer), &list); err != nil {
 		t.Fatal(err)
 	}
-	states := map[string]State{}
+	states := map[string]joinapi.State{}
 	for _, c := range list {
 		states[c.Name] = c.State
 		if c.Name == "pi-node1" && (c.Event == nil || c.Event.Detail != "for a disk" || c.Node != "pi-node1") {
 			t.Errorf("pi-node1 is %+v", c)
 		}
 	}
-	if len(list) != 4 || states["pi-node1"] != Joined || states["spare-1"] != Provisioned {
+	if len(list) != 4 || states["pi-node1"] != joinapi.Joined || states["spare-1"] != joinapi.Provisioned {
 		t.Errorf("cards are %v", states)
 	}
 }
@@ -325,7 +326,7 @@ func TestAudit_isTheOperatorsToRead(t *testing.T) {
 	w.serve()
 	w.newPi("pi-node1", 1).raise()
 	code, answer := w.operator("/v1/audit", "")
-	if n, err := VerifyAudit(strings.NewReader(answer)); code != http.StatusOK || err != nil || n != 4 {
+	if n, err := joinapi.VerifyAudit(strings.NewReader(answer)); code != http.StatusOK || err != nil || n != 4 {
 		t.Errorf("%d: %d entries, %v:\n%s", code, n, err, answer)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"picluster/internal/joinapi"
 )
 
 var errCut = errors.New("the power is cut")
@@ -49,7 +51,7 @@ func (p *pi) member() error {
 		return err
 	}
 	b, err := p.Join(context.Background(), false)
-	if reason(err) == AlreadyJoined {
+	if reason(err) == joinapi.AlreadyJoined {
 		return nil
 	}
 	if err != nil {
@@ -66,14 +68,14 @@ func (p *pi) member() error {
 func (w *world) whole(p *pi, node string) {
 	w.t.Helper()
 	r := w.service.cards[p.Config.Join.CardID]
-	if r == nil || r.State != Joined || r.Node != node || r.Token != nil || r.NodeUID != w.kube.nodes[node].UID {
+	if r == nil || r.State != joinapi.Joined || r.Node != node || r.Token != nil || r.NodeUID != w.kube.nodes[node].UID {
 		w.t.Fatalf("record is %+v", r)
 	}
 	if len(w.kube.tokens) > 0 || len(w.kube.nodes) != 1 {
 		w.t.Fatalf("tokens are %v, nodes are %v", w.kube.tokens, w.kube.nodes)
 	}
 	for _, e := range w.audit() {
-		if e.Result == alarm && e.Reason != ForeignKey {
+		if e.Result == joinapi.Alarm && e.Reason != joinapi.ForeignKey {
 			w.t.Errorf("alarm: %+v", e)
 		}
 	}

@@ -5,26 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 )
-
-// State is where a card stands.
-type State string
-
-const (
-	Provisioned  State = "provisioned" // made on the desk, not seen yet; never on disk
-	Waiting      State = "awaiting-approval"
-	Enrolled     State = "enrolled"
-	TokenIssued  State = "token-issued"
-	Joined       State = "joined"
-	RevokedState State = "revoked"    // for good
-	Replaced     State = "superseded" // a newer card of its name has its place
-	Removed      State = "removed"    // its name is free again
-)
-
-// out are the states that no card comes back from.
-func (s State) out() bool { return s == RevokedState || s == Replaced || s == Removed }
 
 // record is what the service knows of one card that it has seen: one file.
 type record struct {
@@ -37,16 +21,16 @@ type record struct {
 	Node       string            `json:"node,omitempty"`
 	Address    netip.Prefix      `json:"address,omitzero"`
 
-	State    State     `json:"state"`
-	Why      string    `json:"why,omitempty"` // it waits for approval
-	Approved bool      `json:"approved,omitempty"`
-	Changed  time.Time `json:"changed"`
+	State    joinapi.State `json:"state"`
+	Why      string        `json:"why,omitempty"` // it waits for approval
+	Approved bool          `json:"approved,omitempty"`
+	Changed  time.Time     `json:"changed"`
 
-	CardKey     string    `json:"cardKey"` // SHA-256 of the public key, hex
-	DeviceKey   string    `json:"deviceKey"`
-	Certificate string    `json:"certificate"` // of DeviceKey
-	Hardware    Hardware  `json:"hardware"`
-	Conflict    *conflict `json:"conflict,omitempty"`
+	CardKey     string           `json:"cardKey"` // SHA-256 of the public key, hex
+	DeviceKey   string           `json:"deviceKey"`
+	Certificate string           `json:"certificate"` // of DeviceKey
+	Hardware    joinapi.Hardware `json:"hardware"`
+	Conflict    *conflict        `json:"conflict,omitempty"`
 
 	Token   *token      `json:"token,omitempty"`
 	Issued  []time.Time `json:"issued,omitempty"` // tokens of the last day
@@ -55,16 +39,16 @@ type record struct {
 
 	Supersedes []string `json:"supersedes,omitempty"` // card ids
 
-	Audit anchor `json:"audit"` // the newest entry about this card
+	Audit joinapi.Anchor `json:"audit"` // the newest entry about this card
 }
 
 const recordVersion = 1
 
 // conflict is other hardware, or another key, that has shown this card.
 type conflict struct {
-	Hardware  Hardware  `json:"hardware"`
-	DeviceKey string    `json:"deviceKey"`
-	Time      time.Time `json:"time"`
+	Hardware  joinapi.Hardware `json:"hardware"`
+	DeviceKey string           `json:"deviceKey"`
+	Time      time.Time        `json:"time"`
 }
 
 // token is a bootstrap token that was made for the card.
@@ -90,25 +74,25 @@ func (r *record) issuedSince(t time.Time) int {
 }
 
 // admitted says whether the owner of that key may call as this card, and as what.
-func (r *record) admits(p *peer) *Refusal {
+func (r *record) admits(p *peer) *joinapi.Refusal {
 	switch {
 	case r == nil:
-		return refuse(NotEnrolled, "card %s is not enrolled here", p.cardID)
+		return refuse(joinapi.NotEnrolled, "card %s is not enrolled here", p.cardID)
 	case r.DeviceKey != p.key:
-		return refuse(ForeignKey, "card %s is enrolled with another key", p.cardID)
+		return refuse(joinapi.ForeignKey, "card %s is enrolled with another key", p.cardID)
 	}
 	return r.outRefusal()
 }
 
 // outRefusal refuses a card that is out.
-func (r *record) outRefusal() *Refusal {
+func (r *record) outRefusal() *joinapi.Refusal {
 	switch r.State {
-	case RevokedState:
-		return refuse(Revoked, "card %s of %s was revoked", r.CardID, r.label())
-	case Replaced:
-		return refuse(Superseded, "card %s of %s was replaced by a newer card", r.CardID, r.label())
-	case Removed:
-		return refuse(Revoked, "card %s of %s was removed from the cluster", r.CardID, r.label())
+	case joinapi.RevokedState:
+		return refuse(joinapi.Revoked, "card %s of %s was revoked", r.CardID, r.label())
+	case joinapi.Replaced:
+		return refuse(joinapi.Superseded, "card %s of %s was replaced by a newer card", r.CardID, r.label())
+	case joinapi.Removed:
+		return refuse(joinapi.Revoked, "card %s of %s was removed from the cluster", r.CardID, r.label())
 	}
 	return nil
 }
@@ -122,5 +106,5 @@ func (r *record) label() string {
 }
 
 func (r *record) wait(why string) {
-	r.State, r.Why = Waiting, why
+	r.State, r.Why = joinapi.Waiting, why
 }

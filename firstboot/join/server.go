@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"picluster/internal/joinapi"
 )
 
 // Times of one connection. A handshake takes a Pi 3 a few hundredths of a second.
@@ -81,11 +83,13 @@ func (s *Service) tlsConfig() (*tls.Config, error) {
 
 func (s *Service) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/enroll", answer(s, maxBody, func(_ context.Context, c caller, q EnrollRequest) (any, error) { return s.enroll(c, q) }))
-	mux.Handle("POST /v1/join", answer(s, maxBody, func(ctx context.Context, c caller, q JoinRequest) (any, error) { return s.join(ctx, c, q) }))
-	mux.Handle("POST /v1/joined", answer(s, maxBody, func(ctx context.Context, c caller, q JoinedRequest) (any, error) { return nil, s.joined(ctx, c, q) }))
-	mux.Handle("POST /v1/renew", answer(s, maxBody, func(_ context.Context, c caller, q RenewRequest) (any, error) { return s.renew(c, q) }))
-	mux.Handle("POST /v1/events", answer(s, maxEvent, func(_ context.Context, c caller, q Event) (any, error) { return nil, s.event(c, q) }))
+	mux.Handle("POST /v1/enroll", answer(s, maxBody, func(_ context.Context, c caller, q joinapi.EnrollRequest) (any, error) { return s.enroll(c, q) }))
+	mux.Handle("POST /v1/join", answer(s, maxBody, func(ctx context.Context, c caller, q joinapi.JoinRequest) (any, error) { return s.join(ctx, c, q) }))
+	mux.Handle("POST /v1/joined", answer(s, maxBody, func(ctx context.Context, c caller, q joinapi.JoinedRequest) (any, error) {
+		return nil, s.joined(ctx, c, q)
+	}))
+	mux.Handle("POST /v1/renew", answer(s, maxBody, func(_ context.Context, c caller, q joinapi.RenewRequest) (any, error) { return s.renew(c, q) }))
+	mux.Handle("POST /v1/events", answer(s, maxEvent, func(_ context.Context, c caller, q joinapi.Event) (any, error) { return s.event(c, q) }))
 	mux.Handle("GET /v1/cards", answer(s, 0, func(_ context.Context, c caller, _ struct{}) (any, error) { return s.cardList(c) }))
 	mux.HandleFunc("POST /v1/cards/{card}/{action}", func(w http.ResponseWriter, r *http.Request) {
 		card, action := r.PathValue("card"), r.PathValue("action")
@@ -113,7 +117,7 @@ func answer[Q any](s *Service, limit int64, call func(context.Context, caller, Q
 		c, err := s.caller(r)
 		if err == nil && limit > 0 {
 			if json.NewDecoder(http.MaxBytesReader(w, r.Body, limit)).Decode(&q) != nil {
-				err = refuse(BadRequest, "the request is not readable, or longer than %d bytes", limit)
+				err = refuse(joinapi.BadRequest, "the request is not readable, or longer than %d bytes", limit)
 			}
 		}
 		if err == nil {
@@ -131,14 +135,14 @@ func answer[Q any](s *Service, limit int64, call func(context.Context, caller, Q
 func (s *Service) caller(r *http.Request) (caller, error) {
 	p, err := s.identify(r.TLS.PeerCertificates)
 	if err != nil {
-		return caller{}, refuse(NotAllowed, "the certificate is not one of this cluster")
+		return caller{}, refuse(joinapi.NotAllowed, "the certificate is not one of this cluster")
 	}
 	c := caller{p, r.RemoteAddr}
 	if p.kind == operatorKind && p.expired(s.now()) {
-		return c, refuse(NotAllowed, "the operator's certificate expired on %s", p.notAfter.Format(time.DateOnly))
+		return c, refuse(joinapi.NotAllowed, "the operator's certificate expired on %s", p.notAfter.Format(time.DateOnly))
 	}
 	if seconds := s.limits.call(p, r.URL.Path == "/v1/events"); seconds > 0 {
-		refusal := refuse(TooManyRequests, "card %s asks too often", p.cardID)
+		refusal := refuse(joinapi.TooManyRequests, "card %s asks too often", p.cardID)
 		refusal.RetryAfter = seconds
 		return c, refusal
 	}
@@ -147,21 +151,21 @@ func (s *Service) caller(r *http.Request) (caller, error) {
 
 // refusalOf makes an answer of an error. What is wrong with node0 is worth a line
 // on the other Pi's status page: it waits for that.
-func refusalOf(log *slog.Logger, err error) *Refusal {
-	var refusal *Refusal
+func refusalOf(log *slog.Logger, err error) *joinapi.Refusal {
+	var refusal *joinapi.Refusal
 	if errors.As(err, &refusal) {
 		return refusal
 	}
 	log.Error("join service", "error", err)
-	return refuse(Unavailable, "the join service is in trouble: %v", err)
+	return refuse(joinapi.Unavailable, "the join service is in trouble: %v", err)
 }
 
-var statusCodes = map[Reason]int{
-	BadRequest: http.StatusBadRequest, AlreadyJoined: http.StatusConflict, NotYourNode: http.StatusConflict, NoNode: http.StatusConflict,
-	TooManyRequests: http.StatusTooManyRequests, NoSuchCard: http.StatusNotFound, Unavailable: http.StatusServiceUnavailable,
+var statusCodes = map[joinapi.Reason]int{
+	joinapi.BadRequest: http.StatusBadRequest, joinapi.AlreadyJoined: http.StatusConflict, joinapi.NotYourNode: http.StatusConflict, joinapi.NoNode: http.StatusConflict,
+	joinapi.TooManyRequests: http.StatusTooManyRequests, joinapi.NoSuchCard: http.StatusNotFound, joinapi.Unavailable: http.StatusServiceUnavailable,
 }
 
-func writeRefusal(w http.ResponseWriter, refusal *Refusal) {
+func writeRefusal(w http.ResponseWriter, refusal *joinapi.Refusal) {
 	code, ok := statusCodes[refusal.Reason]
 	if !ok {
 		code = http.StatusForbidden

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 )
@@ -77,7 +78,7 @@ type Service struct {
 }
 
 type cardEvent struct {
-	Event
+	joinapi.Event
 	time time.Time
 }
 
@@ -160,13 +161,13 @@ func newest(all []*record) (seq int64) {
 
 // checkAudit raises an alarm if the audit log was changed, or cut off at its end.
 func (s *Service) checkAudit(all []*record) error {
-	defer func() { s.audit.opened = chain{} }()
-	e := Entry{Time: s.now(), Who: "service", Action: "open", Result: alarm}
+	defer func() { s.audit.opened = joinapi.Chain{} }()
+	e := joinapi.Entry{Time: s.now(), Who: "service", Action: "open", Result: joinapi.Alarm}
 	if s.audit.broken != nil {
 		e.Text = "the audit log was damaged and put aside: " + s.audit.broken.Error()
 	}
 	for _, r := range all {
-		if s.audit.broken == nil && s.audit.opened.lacks(r.Audit) {
+		if s.audit.broken == nil && s.audit.opened.Lacks(r.Audit) {
 			e.CardID, e.Node = r.CardID, r.Node
 			e.Text = fmt.Sprintf("entry %d is not in the audit log", r.Audit.Seq)
 		}
@@ -231,7 +232,7 @@ func (s *Service) all() []*record {
 
 // keep writes the audit log, then the record, then lets others see it. The caller
 // holds the card's lock, and next is its own copy.
-func (s *Service) keep(e Entry, next *record) error {
+func (s *Service) keep(e joinapi.Entry, next *record) error {
 	at, err := s.note(e, next)
 	if err != nil {
 		return err
@@ -254,51 +255,45 @@ func (s *Service) show(r *record) {
 		s.out[id] = true
 	}
 	for id := range s.out {
-		if old := s.cards[id]; old != nil && !old.State.out() {
+		if old := s.cards[id]; old != nil && !old.State.Out() {
 			old = old.clone()
-			old.State = Replaced
+			old.State = joinapi.Replaced
 			s.cards[id] = old
 		}
 	}
 }
 
 // note writes the audit log alone; r is the card it is about, or nil.
-func (s *Service) note(e Entry, r *record) (anchor, error) {
+func (s *Service) note(e joinapi.Entry, r *record) (joinapi.Anchor, error) {
 	e.Time = s.now()
 	if r != nil {
 		e.CardID, e.Node = r.CardID, r.Node
 		if e.Hardware == "" {
-			e.Hardware = r.Hardware.short()
+			e.Hardware = r.Hardware.Short()
 		}
 	}
 	s.options.Log.Info("join", "action", e.Action, "result", e.Result, "card", e.CardID, "node", e.Node, "reason", e.Reason, "text", e.Text)
 	return s.audit.add(e)
 }
 
-// short tells boards apart in the audit log.
-func (h Hardware) short() string {
-	id := h.MachineID
-	return h.Serial + "/" + id[:min(len(id), 12)]
-}
-
-func (c caller) entry(action string) Entry {
-	return Entry{Peer: c.from, Who: string(c.kind), CardID: c.cardID, Action: action, Result: allowed}
+func (c caller) entry(action string) joinapi.Entry {
+	return joinapi.Entry{Peer: c.from, Who: string(c.kind), CardID: c.cardID, Action: action, Result: joinapi.Allowed}
 }
 
 // alarm is an entry that a person should look at.
-func (c caller) alarm(action string, refusal *Refusal, h Hardware) Entry {
+func (c caller) alarm(action string, refusal *joinapi.Refusal, h joinapi.Hardware) joinapi.Entry {
 	e := c.entry(action)
-	e.Result, e.Reason, e.Text, e.Hardware = alarm, refusal.Reason, refusal.Text, h.short()
+	e.Result, e.Reason, e.Text, e.Hardware = joinapi.Alarm, refusal.Reason, refusal.Text, h.Short()
 	return e
 }
 
 // refuse writes a refusal into the audit log and returns it. Refusals that a
 // client repeats by itself are left out: the log is for people.
-func (s *Service) refuse(c caller, action string, r *record, refusal *Refusal) error {
+func (s *Service) refuse(c caller, action string, r *record, refusal *joinapi.Refusal) error {
 	e := c.entry(action)
-	e.Result, e.Reason, e.Text = refused, refusal.Reason, refusal.Text
-	if refusal.Reason == Quarantined || refusal.Reason == ForgedCard || refusal.Reason == ForeignKey {
-		e.Result = alarm
+	e.Result, e.Reason, e.Text = joinapi.Refused, refusal.Reason, refusal.Text
+	if refusal.Reason == joinapi.Quarantined || refusal.Reason == joinapi.ForgedCard || refusal.Reason == joinapi.ForeignKey {
+		e.Result = joinapi.Alarm
 	}
 	if !s.limits.news(e) {
 		return refusal

@@ -17,7 +17,7 @@ import (
 // one small file, however many cards there are.
 type store struct {
 	dir  string // absolute
-	host host.Local
+	host host.Host
 }
 
 func openStore(dir string, fault func(op, path string)) (*store, []*record, error) {
@@ -25,23 +25,32 @@ func openStore(dir string, fault func(op, path string)) (*store, []*record, erro
 	if err := s.host.Write(context.Background(), s.dir, owned(host.File{Mode: fs.ModeDir | 0o700})); err != nil {
 		return nil, nil, fmt.Errorf("open state: %w", err)
 	}
-	names, err := s.host.ReadDir(context.Background(), s.dir)
+	all, err := s.loadAll()
 	if err != nil {
 		return nil, nil, fmt.Errorf("open state: %w", err)
+	}
+	return s, all, nil
+}
+
+// loadAll passes by what a power cut has left.
+func (s *store) loadAll() ([]*record, error) {
+	names, err := s.host.ReadDir(context.Background(), s.dir)
+	if err != nil {
+		return nil, err
 	}
 	var all []*record
 	for _, name := range names {
 		id, ok := strings.CutSuffix(name, ".json")
 		if !ok || !cardIDForm.MatchString(id) {
-			continue // what a power cut has left
+			continue
 		}
 		r, err := s.load(id)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read state %s: %w", s.file(id), err)
+			return nil, fmt.Errorf("read %s: %w", s.file(id), err)
 		}
 		all = append(all, r)
 	}
-	return s, all, nil
+	return all, nil
 }
 
 func (s *store) file(id string) string { return path.Join(s.dir, id+".json") }

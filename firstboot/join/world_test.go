@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 	"picluster/internal/node"
 )
@@ -115,8 +116,8 @@ type pi struct {
 }
 
 // board makes one of a kind.
-func board(n int) Hardware {
-	return Hardware{Serial: fmt.Sprintf("%016x", n), MachineID: fmt.Sprintf("%064x", n), Model: "Raspberry Pi 3 Model B Rev 1.2"}
+func board(n int) joinapi.Hardware {
+	return joinapi.Hardware{Serial: fmt.Sprintf("%016x", n), MachineID: fmt.Sprintf("%064x", n), Model: "Raspberry Pi 3 Model B Rev 1.2"}
 }
 
 // newPi puts a card into a board. Its waiting moves the clock.
@@ -156,8 +157,8 @@ func (p *pi) once(call func(ctx context.Context) error) error {
 }
 
 // reason is why a call was refused, "" if it was not or for another cause.
-func reason(err error) Reason {
-	var r *Refusal
+func reason(err error) joinapi.Reason {
+	var r *joinapi.Refusal
 	if !errors.As(err, &r) {
 		return ""
 	}
@@ -168,9 +169,9 @@ func (p *pi) enrollOnce() error {
 	return p.once(func(ctx context.Context) error { _, err := p.Enroll(ctx); return err })
 }
 
-func (p *pi) joinOnce() (*Bundle, error) { return p.join(false) }
+func (p *pi) joinOnce() (*joinapi.Bundle, error) { return p.join(false) }
 
-func (p *pi) join(rejoin bool) (b *Bundle, err error) {
+func (p *pi) join(rejoin bool) (b *joinapi.Bundle, err error) {
 	err = p.once(func(ctx context.Context) error { b, err = p.Join(ctx, rejoin); return err })
 	return b, err
 }
@@ -180,7 +181,7 @@ func (p *pi) joinedOnce() error {
 }
 
 // raise is all of a Pi's way to a member of the cluster, with a kubelet in it.
-func (p *pi) raise() *Bundle {
+func (p *pi) raise() *joinapi.Bundle {
 	p.w.t.Helper()
 	if err := p.enrollOnce(); err != nil {
 		p.w.t.Fatal(err)
@@ -200,7 +201,7 @@ func (p *pi) raise() *Bundle {
 
 // kubelet bootstraps: it asks for the node's certificate with the token and
 // registers the node.
-func (p *pi) kubelet(b *Bundle) error {
+func (p *pi) kubelet(b *joinapi.Bundle) error {
 	w := p.w
 	id, ok := w.kube.tokenID(b.Token.Reveal(), w.clock())
 	if !ok {
@@ -330,19 +331,19 @@ func (w *world) act(card, action string) {
 }
 
 // audit is the audit log.
-func (w *world) audit() []Entry {
+func (w *world) audit() []joinapi.Entry {
 	w.t.Helper()
 	var text strings.Builder
 	if err := w.service.audit.copyTo(&text); err != nil {
 		w.t.Fatal(err)
 	}
 	answer := text.String()
-	if _, err := VerifyAudit(strings.NewReader(answer)); err != nil {
+	if _, err := joinapi.VerifyAudit(strings.NewReader(answer)); err != nil {
 		w.t.Error(err)
 	}
-	var all []Entry
+	var all []joinapi.Entry
 	for line := range strings.Lines(answer) {
-		var e Entry
+		var e joinapi.Entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			w.t.Fatal(err)
 		}
@@ -352,10 +353,10 @@ func (w *world) audit() []Entry {
 }
 
 // alarms are the reasons of the alarms in the audit log.
-func (w *world) alarms() []Reason {
-	var all []Reason
+func (w *world) alarms() []joinapi.Reason {
+	var all []joinapi.Reason
 	for _, e := range w.audit() {
-		if e.Result == alarm {
+		if e.Result == joinapi.Alarm {
 			all = append(all, e.Reason)
 		}
 	}
@@ -363,4 +364,4 @@ func (w *world) alarms() []Reason {
 }
 
 // split takes a bundle's token apart.
-func split(b *Bundle) (id, secret string, ok bool) { return strings.Cut(b.Token.Reveal(), ".") }
+func split(b *joinapi.Bundle) (id, secret string, ok bool) { return strings.Cut(b.Token.Reveal(), ".") }

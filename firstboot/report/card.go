@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"picluster/internal/host"
+	"picluster/internal/status"
 )
 
 const (
@@ -22,8 +23,8 @@ const (
 
 // WriteStatus writes STATUS.txt into the directory where the FAT partition is
 // mounted: it is read on a laptop, by somebody whose Pi does not show up.
-func WriteStatus(ctx context.Context, h host.Host, dir string, s Status) error {
-	return h.Write(ctx, path.Join(dir, statusFile), host.File{Data: []byte(crlf(s.Sentences()))})
+func WriteStatus(ctx context.Context, h host.Host, dir string, s status.Status) error {
+	return h.Write(ctx, path.Join(dir, statusFile), host.File{Data: []byte(crlf(Sentences(s)))})
 }
 
 // card writes STATUS.txt and firstboot.log, seldom. A FAT partition that is full
@@ -43,9 +44,9 @@ type card struct {
 // show writes what is new and due, everything that is new if all. now has a
 // monotonic reading: the clock is going to be set meanwhile. It returns when to
 // call again, zero if there is nothing left to write.
-func (c *card) show(ctx context.Context, s Status, r *ring, now time.Time, all bool) (again time.Time) {
-	urgent := all || s.State == Failed || s.State == Rebooting || s.State == Done
-	text := s.Sentences()
+func (c *card) show(ctx context.Context, s status.Status, r *ring, now time.Time, all bool) (again time.Time) {
+	urgent := all || s.State == status.Failed || s.State == status.Rebooting || s.State == status.Done
+	text := Sentences(s)
 	if due := c.statusAt.Add(statusEvery); text != c.status {
 		if c.statusAt.IsZero() || !now.Before(due) || urgent {
 			c.statusAt = now

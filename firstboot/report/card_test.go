@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"picluster/internal/host"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -37,7 +38,7 @@ func (f *fat) file(name string) string { return filepath.Join(f.host.(host.Local
 
 // after shows a status some time later and tells how often STATUS.txt and the log
 // have been written by then.
-func (f *fat) after(t *testing.T, d time.Duration, s Status, r *ring) (status, log int, again time.Duration) {
+func (f *fat) after(t *testing.T, d time.Duration, s status.Status, r *ring) (status, log int, again time.Duration) {
 	f.now = f.now.Add(d)
 	next := f.show(t.Context(), s, r, f.now, false)
 	if !next.IsZero() {
@@ -48,13 +49,13 @@ func (f *fat) after(t *testing.T, d time.Duration, s Status, r *ring) (status, l
 
 func TestCard_writesTheStatusEveryFiveSecondsAtMost(t *testing.T) {
 	f, r := newFAT(t), newRing(newRedactor(nil))
-	doing := func(text string) Status {
+	doing := func(text string) status.Status {
 		return Make(facts(worker(), at(1, "swap/zram", 20, step.Applying, text)))
 	}
 	for _, tc := range []struct {
 		what  string
 		after time.Duration
-		s     Status
+		s     status.Status
 		want  int
 		again time.Duration
 	}{

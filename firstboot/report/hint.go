@@ -1,6 +1,10 @@
 package report
 
-import "strings"
+import (
+	"strings"
+
+	"picluster/internal/status"
+)
 
 // hints are what a person does about an error, first match first. A row matches
 // when the step's "stage/step" begins with at and its text has one of the says,
@@ -55,6 +59,32 @@ var hints = []struct {
 	{"storage", []string{"is not there", "is missing"},
 		"the disk for storage is not there: plug it in (a hard disk needs a hub with its own power), or correct storage.device in cluster.yaml."},
 
+	// What is said about node0 comes from the join service or from the way to it.
+	{"join", []string{"node approve", "free name"}, approveHint},
+	{"enroll", []string{"node approve", "free name"}, approveHint},
+	{"join", []string{"revoked", "superseded", "older than", "in use in another pi"},
+		"this card is not good for the cluster any more, or not in this Pi: `clusterctl node list` on your computer tells why. Write a new card with imagebuilder."},
+	{"join", []string{"expired on"},
+		"the card has lain for too long: write it again with imagebuilder."},
+	{"join", []string{"by this pi's clock"},
+		"the clocks of this Pi and of the first node differ: does the network let NTP out (UDP port 123)?"},
+	{"join", []string{"connection refused", "no route to host", "timed out", "i/o timeout", "not ready yet", "has not given"}, node0Hint},
+	{"enroll", []string{"connection refused", "no route to host", "timed out", "i/o timeout", "not ready yet"}, node0Hint},
+	{"control-plane/etcd's disk", []string{"too slow"},
+		"the card is too slow for the first node: use a faster one (A1 or A2 is printed on it), or an SSD at a USB 3 port."},
+	{"control-plane", []string{"there is one already"},
+		"the first node has a cluster already that this program has not made: decide by hand what to keep."},
+	{"control-plane", []string{"so far"},
+		"wait. The first node needs 3 to 15 minutes for this, by the speed of the board and of its card."},
+	{"kubernetes/payload", []string{"and this node is for"},
+		"what the card brings along is for another version or system: run imagebuilder bundle, and write the card again."},
+	{"kubernetes/payload", []string{"is missing", "damaged"}, payloadHint},
+	{"runtime/payload", []string{"is missing", "damaged"}, payloadHint},
+	{"kubernetes", []string{"fingerprint is"},
+		"what came from the network is not signed by whom it should be, so nothing of it was used. Is a proxy or a guest network's login page in between? Try from another network."},
+	{"kubernetes", []string{"no repository has its version"},
+		"there are no packages of that version: correct kubernetes.version in cluster.yaml and write the cards again."},
+
 	{"packages", []string{"no repository has", "unable to locate package", "no installation candidate"},
 		"there is no Debian package of that name for this board: correct system.packages in cluster.yaml."},
 	{"system/timezone", []string{""},
@@ -80,6 +110,12 @@ var hints = []struct {
 		"a server in the internet does not answer. It goes on by itself when it does; if it stays, look at the router's connection to the internet."},
 }
 
+const (
+	node0Hint   = "switch on the first node, the control plane, and leave both on: this Pi asks again by itself for as long as it takes. Both have to be on the same network."
+	payloadHint = "something of what the card brings along is gone or damaged: copy picluster/payload onto the card once more from another card of the same kind, or write the card again. Nothing of it was installed."
+	approveHint = "this card waits for a person's word: run that command on your computer."
+)
+
 // knownHint is what to do about this very text, "" if it is none that we know.
 func knownHint(stage, step, text string) string {
 	at, text := stage+"/"+step, strings.ToLower(text)
@@ -97,15 +133,15 @@ func knownHint(stage, step, text string) string {
 }
 
 // hint is what to do, for any status.
-func hint(s Status) string {
+func hint(s status.Status) string {
 	switch s.State {
-	case Done:
+	case status.Done:
 		return "nothing, it is ready."
-	case Starting, Running:
+	case status.Starting, status.Running:
 		return "wait. It goes on by itself."
-	case Rebooting:
+	case status.Rebooting:
 		return "wait. It reboots, and goes on by itself."
-	case Waiting:
+	case status.Waiting:
 		if do := knownHint(s.Stage, s.Step, s.Text); do != "" {
 			return do
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"picluster/internal/status"
 )
 
 // LEDDir is where Linux has the lamps of a board.
@@ -34,19 +36,19 @@ type code struct {
 
 // codeOf: 1 long at work, 2 waiting for network or time, 3 downloading and
 // installing, 4 waiting for another node; 1 long and n short: failed.
-func codeOf(s Status) code {
+func codeOf(s status.Status) code {
 	switch {
-	case s.State == Done:
+	case s.State == status.Done:
 		return code{done: true}
-	case s.State == Failed:
+	case s.State == status.Failed:
 		return code{long: 1, short: flashesOf(s.Stage)}
-	case s.State == Starting:
+	case s.State == status.Starting:
 		return code{long: 1}
 	case s.Stage == "network", s.Stage == "time":
 		return code{long: 2}
-	case s.State == Waiting && s.Stage == "kubernetes":
+	case s.State == status.Waiting && (s.Stage == "join" || s.Stage == "enroll"):
 		return code{long: 4}
-	case s.Stage == "kubernetes", s.Stage == "packages", s.Stage == "firmware":
+	case s.Stage == "kubernetes", s.Stage == "runtime", s.Stage == "control-plane", s.Stage == "packages", s.Stage == "firmware":
 		return code{long: 3}
 	}
 	return code{long: 1}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -63,14 +64,14 @@ func watch(t *testing.T, l *led, name string, waits int, before func(i int)) (se
 }
 
 func TestLED_showsTheCode(t *testing.T) {
-	place := func(name string, kind step.Kind) Status {
+	place := func(name string, kind step.Kind) status.Status {
 		return Make(facts(worker(), at(1, name, 10, kind, "x")))
 	}
-	for want, s := range map[string]Status{
+	for want, s := range map[string]status.Status{
 		"L-L-":                 place("swap/zram", step.Applying),
 		"LL-LL-":               place("network/connection", step.Waiting),
 		"LLL-LLL-":             place("packages/htop", step.Applying),
-		"LLLL-LLLL-":           place("kubernetes/join", step.Waiting),
+		"LLLL-LLLL-":           place("join/membership", step.Waiting),
 		"Ls-Ls-":               place("install/release", step.Failed),
 		"Lsss-Lsss-":           place("network/connection", step.Failed),
 		"Lssssssss-Lssssssss-": place("storage/disk", step.Failed),
@@ -142,9 +143,9 @@ func TestLED_usesNoCodeOfTheFirmware(t *testing.T) {
 		places = append(places, s.name)
 	}
 	for _, place := range places {
-		for _, state := range []State{Starting, Running, Waiting, Failed, Rebooting} {
-			c := codeOf(Status{Stage: place, State: state})
-			if c.long == 0 || c.short > 0 && c.long != 1 || (c.short > 0) != (state == Failed) {
+		for _, state := range []status.State{status.Starting, status.Running, status.Waiting, status.Failed, status.Rebooting} {
+			c := codeOf(status.Status{Stage: place, State: state})
+			if c.long == 0 || c.short > 0 && c.long != 1 || (c.short > 0) != (state == status.Failed) {
 				t.Errorf("%s %s: %d long and %d short flashes", state, place, c.long, c.short)
 			}
 		}

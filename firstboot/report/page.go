@@ -9,6 +9,8 @@ import (
 	"html/template"
 	"net/http"
 	"time"
+
+	"picluster/internal/status"
 )
 
 //go:embed page.html
@@ -33,12 +35,12 @@ var policy = func() string {
 // is in the same network can read it, so there is nothing secret in it, and
 // nothing can be done with it.
 type page struct {
-	status func() Status
+	status func() status.Status
 	redact *redactor
 	ring   *ring
 }
 
-func newPage(status func() Status, redact *redactor, r *ring) http.Handler {
+func newPage(status func() status.Status, redact *redactor, r *ring) http.Handler {
 	p := page{status, redact, r}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.html) // GET has HEAD with it; all else is 405
@@ -55,7 +57,7 @@ func newPage(status func() Status, redact *redactor, r *ring) http.Handler {
 	})
 }
 
-func (p page) public() Status { return p.redact.publicStatus(p.status()) }
+func (p page) public() status.Status { return p.redact.publicStatus(p.status()) }
 
 func (p page) html(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer

@@ -10,26 +10,26 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"picluster/internal/golden"
+	"picluster/internal/lab/browser"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
 // serve serves the page of a status.
-func serve(t *testing.T, s Status, lines ...string) *httptest.Server {
+func serve(t *testing.T, s status.Status, lines ...string) *httptest.Server {
 	t.Helper()
 	r := newRedactor(worker())
 	ring := newRing(r)
 	for _, line := range lines {
 		ring.add(line)
 	}
-	server := httptest.NewServer(newPage(func() Status { return s }, r, ring))
+	server := httptest.NewServer(newPage(func() status.Status { return s }, r, ring))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -88,8 +88,8 @@ func TestPage_answersWithStrictHeaders(t *testing.T) {
 	if _, body := fetch(t, "GET", server.URL+"/log"); body != "a line\n" {
 		t.Errorf("the log is %q", body)
 	}
-	var s Status
-	if _, body := fetch(t, "GET", server.URL+"/status.json"); json.Unmarshal([]byte(body), &s) != nil || s.State != Waiting {
+	var s status.Status
+	if _, body := fetch(t, "GET", server.URL+"/status.json"); json.Unmarshal([]byte(body), &s) != nil || s.State != status.Waiting {
 		t.Errorf("status.json is %s", body)
 	}
 }
@@ -144,8 +144,8 @@ const hostile = `</dd></style><script>document.title="owned"</script><img src=x 
 
 func TestPage_showsHostileTextAsText(t *testing.T) {
 	s := of(facts(worker(), at(1, "packages/"+hostile, 30, step.Warned, hostile), at(2, "swap/"+hostile, 20, step.Failed, hostile)))
-	b := browser(t)
-	dom, log := b.dom(t, serve(t, s).URL, "390,844")
+	b := browser.New(t)
+	dom, log := b.DOM(t, serve(t, s).URL, "390,844")
 	if log != "" {
 		t.Errorf("the browser says\n%s", log)
 	}
@@ -157,39 +157,6 @@ func TestPage_showsHostileTextAsText(t *testing.T) {
 	}
 }
 
-// chromium is a browser with a profile of its own.
-type chromium struct{ path, profile string }
-
-func browser(t *testing.T) chromium {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatalf("%v: install the Debian package chromium (make setup)", err)
-	}
-	return chromium{path, t.TempDir()}
-}
-
-// dom loads a page, as a window of that size shows it, and returns what the browser
-// has made of it, and what it has to say against it.
-func (c chromium) dom(t *testing.T, url, size string) (dom, console string) {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), c.path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-breakpad",
-		"--user-data-dir="+c.profile, "--enable-logging=stderr", "--v=0", "--window-size="+size, "--dump-dom", url)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = append(os.Environ(), "HOME="+c.profile)
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("run chromium: %v\n%s", err, stderr.String())
-	}
-	for line := range strings.Lines(stderr.String()) {
-		if strings.Contains(line, ":CONSOLE") {
-			console += line
-		}
-	}
-	return stdout.String(), console
-}
-
 var notText = regexp.MustCompile(`(?s)<style>.*?</style>|<title>.*?</title>|<[^>]*>`)
 
 // visible is a document's text without its markup.
@@ -199,7 +166,7 @@ func visible(dom string) string {
 
 // A real browser that obeys the policy shows the page and has nothing against it.
 func TestPage_isAllowedByItsOwnPolicy(t *testing.T) {
-	dom, log := browser(t).dom(t, serve(t, of(cases()["wrong key"])).URL, "390,844")
+	dom, log := browser.New(t).DOM(t, serve(t, of(cases()["wrong key"])).URL, "390,844")
 	if log != "" {
 		t.Errorf("the browser says\n%s", log)
 	}
@@ -218,7 +185,7 @@ type seen struct {
 
 // look shows each page in windows of several widths. A script measures them, which
 // the pages themselves would not allow.
-func look(t *testing.T, pages map[string]Status) (all []seen) {
+func look(t *testing.T, pages map[string]status.Status) (all []seen) {
 	t.Helper()
 	redact := newRedactor(worker())
 	mux := http.NewServeMux()
@@ -244,7 +211,7 @@ func look(t *testing.T, pages map[string]Status) (all []seen) {
 	})
 	server := httptest.NewServer(mux)
 	defer server.Close()
-	dom, _ := browser(t).dom(t, server.URL, "1400,900")
+	dom, _ := browser.New(t).DOM(t, server.URL, "1400,900")
 	_, result, _ := strings.Cut(dom, "<pre>")
 	result, _, _ = strings.Cut(result, "</pre>")
 	if err := json.Unmarshal([]byte(html.UnescapeString(result)), &all); err != nil {
@@ -274,7 +241,7 @@ func TestPage_showsEveryStateOnPhonesAndScreens(t *testing.T) {
 	long := of(facts(worker(), at(1, "packages/"+strings.Repeat("verylongname", 20), 30, step.Warned, strings.Repeat("x", 300)),
 		at(2, "swap/zram", 20, step.Failed, "/very/long/path/"+strings.Repeat("deep/", 60))))
 	long.Node = strings.Repeat("n", 63)
-	pages := map[string]Status{"long words": long}
+	pages := map[string]status.Status{"long words": long}
 	for name, f := range cases() {
 		pages[name] = of(f)
 	}

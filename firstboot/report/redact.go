@@ -10,6 +10,7 @@ import (
 
 	"picluster/internal/node"
 	"picluster/internal/secret"
+	"picluster/internal/status"
 )
 
 // minSecret is the length below which a line of a file is no secret of its own:
@@ -57,7 +58,7 @@ func (r *redactor) public(s string) string {
 }
 
 // publicStatus is a copy of s for them.
-func (r *redactor) publicStatus(s Status) Status {
+func (r *redactor) publicStatus(s status.Status) status.Status {
 	s.Step, s.Text = r.public(s.Step), r.public(s.Text)
 	s.Warnings = slices.Clone(s.Warnings)
 	for i := range s.Warnings {

@@ -22,6 +22,7 @@ import (
 
 	"picluster/internal/host"
 	"picluster/internal/node"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -38,9 +39,10 @@ type Options struct {
 	Console io.Writer // a line for each change
 	Listen  string    // ":" + Port: the page, IPv4 and IPv6
 
-	Log       *slog.Logger        // what goes wrong with reporting; nil: none
-	Addresses func() []netip.Addr // nil: Addresses
-	Now       func() time.Time    // nil: time.Now
+	Log       *slog.Logger           // what goes wrong with reporting; nil: none
+	Addresses func() []netip.Addr    // nil: Addresses
+	EtcdDisk  func() *status.Latency // nil, and nil from it: not known
+	Now       func() time.Time       // nil: time.Now
 }
 
 // Reporter shows the state of a run in all places at once. Observe, Retry and
@@ -128,12 +130,16 @@ func (r *Reporter) Retry(at time.Time) {
 func (r *Reporter) Handler() slog.Handler { return newHandler(r.ring) }
 
 // Status is where the Pi stands now.
-func (r *Reporter) Status() Status {
+func (r *Reporter) Status() status.Status {
 	addresses := r.options.Addresses()
+	var disk *status.Latency
+	if r.options.EtcdDisk != nil {
+		disk = r.options.EtcdDisk()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return makeStatus(Facts{Config: r.options.Config, Summary: r.summary, Boot: r.options.Boot,
-		RetryAt: r.retryAt, Addresses: addresses, Now: r.options.Now()}, r.redact)
+		RetryAt: r.retryAt, Addresses: addresses, EtcdDisk: disk, Now: r.options.Now()}, r.redact)
 }
 
 // Close writes what is not written yet, gives back the lamp and takes down the

@@ -157,7 +157,7 @@ func TestReporter_showsNoSecret(t *testing.T) {
 				}
 			}
 		}
-		if got := o.Status().Sentences() + o.Status().Line(); strings.Contains(strings.ToLower(got), "planted") {
+		if got := Sentences(o.Status()) + o.Status().Line(); strings.Contains(strings.ToLower(got), "planted") {
 			t.Fatalf("the sentences show %q:\n%s", text, got)
 		}
 	}

@@ -1,23 +1,9 @@
 package report
 
-import "picluster/internal/node"
-
-// Progress is how far a stage is.
-type Progress string
-
-const (
-	ToDo     Progress = "to do"
-	Now      Progress = "now"
-	Stuck    Progress = "failed"
-	Complete Progress = "done"
+import (
+	"picluster/internal/node"
+	"picluster/internal/status"
 )
-
-// Stage is a part of what the agent does once systemd runs.
-type Stage struct {
-	Name     string   `json:"name"`
-	Title    string   `json:"title"` // for people
-	Progress Progress `json:"progress"`
-}
 
 const sealStage = "seal"
 
@@ -30,41 +16,52 @@ var stages = []struct {
 }{
 	{name: "preconditions", title: "Look at the board", flashes: 1},
 	{name: "disk", title: "Use the whole card", flashes: 2},
+	{name: "name", title: "Take its name", flashes: 1, wanted: isWorker},
 	{name: "network", title: "Reach the network", flashes: 3},
 	{name: "time", title: "Set the clock", flashes: 4},
+	{name: "enroll", title: "Get a name from the first node", flashes: 7, wanted: isNameless},
 	{name: "firmware", title: "Set up the board", flashes: 1},
 	{name: "swap", title: "Set up memory", flashes: 2},
 	{name: "locale", title: "Prepare the language", flashes: 1},
 	{name: "storage", title: "Prepare storage", flashes: 8, wanted: func(c *node.Config) bool { return c.Storage != nil }},
-	{name: "kubernetes", title: "Install Kubernetes", flashes: 6, wanted: func(c *node.Config) bool { return c.Kubernetes != nil }},
+	{name: "kubernetes", title: "Install Kubernetes", flashes: 6, wanted: hasKubernetes},
+	{name: "runtime", title: "Start the container runtime", flashes: 6, wanted: hasKubernetes},
+	{name: "control-plane", title: "Set up the control plane", flashes: 6, wanted: func(c *node.Config) bool { return hasKubernetes(c) && c.Role == node.ControlPlane }},
+	{name: "join", title: "Join the cluster", flashes: 7, wanted: func(c *node.Config) bool { return hasKubernetes(c) && c.Role != node.ControlPlane }},
 	{name: "packages", title: "Install your packages", flashes: 5, wanted: func(c *node.Config) bool { return len(c.System.Packages) > 0 }},
 	{name: sealStage, title: "Finish", flashes: 1},
 }
 
+func hasKubernetes(c *node.Config) bool { return c.Kubernetes != nil }
+
+func isWorker(c *node.Config) bool { return hasKubernetes(c) && c.Role == node.Worker }
+
+func isNameless(c *node.Config) bool { return hasKubernetes(c) && c.Role == node.Spare }
+
 // stagesOf lists the stages of this node. Of a run that is at none of them
 // (before systemd, or another list of steps) nothing is known but that they come.
-func stagesOf(c *node.Config, s Status) []Stage {
+func stagesOf(c *node.Config, s status.Status) []status.Stage {
 	current := -1
 	for i, stage := range stages {
-		if stage.name == s.Stage && s.State != Starting {
+		if stage.name == s.Stage && s.State != status.Starting {
 			current = i
 		}
 	}
-	var list []Stage
+	var list []status.Stage
 	for i, stage := range stages {
 		if stage.wanted != nil && !stage.wanted(c) {
 			continue
 		}
-		p := ToDo
+		p := status.ToDo
 		switch {
-		case s.State == Done || i < current:
-			p = Complete
-		case i == current && s.State == Failed:
-			p = Stuck
+		case s.State == status.Done || i < current:
+			p = status.Complete
+		case i == current && s.State == status.Failed:
+			p = status.Stuck
 		case i == current:
-			p = Now
+			p = status.Now
 		}
-		list = append(list, Stage{Name: stage.name, Title: stage.title, Progress: p})
+		list = append(list, status.Stage{Name: stage.name, Title: stage.title, Progress: p})
 	}
 	return list
 }

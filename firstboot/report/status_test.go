@@ -15,6 +15,7 @@ import (
 	"picluster/internal/golden"
 	"picluster/internal/node"
 	"picluster/internal/secret"
+	"picluster/internal/status"
 	"picluster/internal/step"
 )
 
@@ -86,7 +87,7 @@ func cases() map[string]Facts {
 }
 
 // of is a case's status as a release build makes it.
-func of(f Facts) Status {
+func of(f Facts) status.Status {
 	s := Make(f)
 	s.Agent = "v1"
 	return s
@@ -97,14 +98,14 @@ func TestSentences_sayWhatWhySinceWhenAndWhatToDo(t *testing.T) {
 	var all bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(cases())) {
 		s := of(cases()[name])
-		fmt.Fprintf(&all, "-- %s --\n%s%s\n", name, s.Sentences(), s.Line())
+		fmt.Fprintf(&all, "-- %s --\n%s%s\n", name, Sentences(s), s.Line())
 	}
 	golden.Equal(t, "testdata/sentences.golden", all.Bytes())
 }
 
 func TestSentences_areShortAndEndWithWhatToDo(t *testing.T) {
 	for name, f := range cases() {
-		text := Make(f).Sentences()
+		text := Sentences(Make(f))
 		if n := strings.Count(text, "\n"); n > 20 || !strings.HasSuffix(text, "\n") {
 			t.Errorf("%s: %d lines", name, n)
 		}
@@ -121,7 +122,7 @@ func TestSentences_nameThreeThingsLeftOut(t *testing.T) {
 		events = append(events, at(1, fmt.Sprintf("packages/p%d", i), i+1, step.Warned, strings.Repeat("long ", 1000)))
 	}
 	events = append(events, at(1, "swap/zram", 20, step.Failed, strings.Repeat("long ", 1000)))
-	text := Make(facts(worker(), events...)).Sentences()
+	text := Sentences(Make(facts(worker(), events...)))
 	if strings.Count(text, "\nLeft out: ") != 4 || !strings.Contains(text, "\nLeft out: 27 more, see firstboot.log\n") {
 		t.Errorf("got\n%s", text)
 	}
@@ -142,12 +143,12 @@ func TestStatus_asJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Equal(t, "testdata/status.json.golden", append(data, '\n'))
-	var back Status
+	var back status.Status
 	if err := json.Unmarshal(data, &back); err != nil {
 		t.Fatal(err)
 	}
-	if back.Sentences() != of(cases()["wrong key"]).Sentences() {
-		t.Errorf("what is read back says\n%s", back.Sentences())
+	if Sentences(back) != Sentences(of(cases()["wrong key"])) {
+		t.Errorf("what is read back says\n%s", Sentences(back))
 	}
 }
 
@@ -155,17 +156,17 @@ func TestStatus_isOfThisBoot(t *testing.T) {
 	working := at(1, "swap/zram", 20, step.Applying, "no swap")
 	for name, tc := range map[string]struct {
 		f    Facts
-		want State
+		want status.State
 	}{
-		"nothing yet":                 {facts(worker()), Starting},
-		"another boot's run":          {facts(worker(), working).boot("b2"), Starting},
-		"a boot that is not known":    {facts(worker(), working).boot(""), Running},
-		"another boot's failure":      {facts(worker(), at(1, "swap/zram", 20, step.Failed, "x")).boot("b2"), Failed},
-		"the first list's end":        {facts(worker(), at(1, "boot/kernel command line", 40, step.Unchanged, "")), Running},
-		"the last list's end":         {facts(worker(), at(1, "seal/seal", 40, step.Done, "")), Done},
-		"cut off after sealing":       {facts(worker(), at(1, "seal/seal", 40, step.Applying, "missing")).sealed(), Done},
-		"sealed, boots later":         {facts(worker(), at(1, "seal/seal", 40, step.Done, "")).sealed().boot("b9"), Done},
-		"sealed, and a failure after": {facts(worker(), at(1, "swap/zram", 20, step.Failed, "x")).sealed(), Failed},
+		"nothing yet":                 {facts(worker()), status.Starting},
+		"another boot's run":          {facts(worker(), working).boot("b2"), status.Starting},
+		"a boot that is not known":    {facts(worker(), working).boot(""), status.Running},
+		"another boot's failure":      {facts(worker(), at(1, "swap/zram", 20, step.Failed, "x")).boot("b2"), status.Failed},
+		"the first list's end":        {facts(worker(), at(1, "boot/kernel command line", 40, step.Unchanged, "")), status.Running},
+		"the last list's end":         {facts(worker(), at(1, "seal/seal", 40, step.Done, "")), status.Done},
+		"cut off after sealing":       {facts(worker(), at(1, "seal/seal", 40, step.Applying, "missing")).sealed(), status.Done},
+		"sealed, boots later":         {facts(worker(), at(1, "seal/seal", 40, step.Done, "")).sealed().boot("b9"), status.Done},
+		"sealed, and a failure after": {facts(worker(), at(1, "swap/zram", 20, step.Failed, "x")).sealed(), status.Failed},
 	} {
 		if got := Make(tc.f).State; got != tc.want {
 			t.Errorf("%s: it is %s, want %s", name, got, tc.want)
@@ -187,8 +188,8 @@ func TestStatus_hasNoTimeOfAClockThatIsNotSet(t *testing.T) {
 		e := before
 		tc.event(&e)
 		s := Make(facts(worker(), e))
-		if got := strings.Contains(s.Sentences(), "Since: "); got != tc.known || s.Since.IsZero() == tc.known {
-			t.Errorf("%s: since is said: %v\n%s", name, got, s.Sentences())
+		if got := strings.Contains(Sentences(s), "Since: "); got != tc.known || s.Since.IsZero() == tc.known {
+			t.Errorf("%s: since is said: %v\n%s", name, got, Sentences(s))
 		}
 	}
 }

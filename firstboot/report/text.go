@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"picluster/internal/status"
 )
 
 const (
@@ -16,98 +18,51 @@ const (
 	maxLeftOut  = 2 * textWidth // runes of each
 )
 
-// Sentences are the status for people, lines ending in "\n". The first says what
+// Sentences are a status for people, lines ending in "\n". The first says what
 // this Pi is, the last what to do.
-func (s Status) Sentences() string {
+func Sentences(s status.Status) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, s.headline())
+	fmt.Fprintln(&b, s.Headline())
 	line := func(what, text string) {
 		if text != "" {
 			b.WriteString(wrap(what + ": " + text))
 		}
 	}
 	switch s.State {
-	case Failed:
-		line("What failed", s.place())
+	case status.Failed:
+		line("What failed", s.Place())
 		line("Why", s.Text)
-	case Waiting:
-		line("Now", s.place()+s.count())
+	case status.Waiting:
+		line("Now", s.Place()+s.Count())
 		line("Waiting for", s.Text)
-	case Running:
-		line("Now", s.activity())
+	case status.Running:
+		line("Now", s.Activity())
 	}
-	if s.State != Done {
-		line("Since", s.when(s.Since))
+	if s.State != status.Done {
+		line("Since", when(s, s.Since))
 	}
-	line("Next try, by itself", s.when(s.RetryAt))
-	s.leftOut(line)
+	line("Next try, by itself", when(s, s.RetryAt))
+	leftOut(s, line)
+	if s.EtcdDisk != nil {
+		line("Its disk", fmt.Sprintf("99 of 100 writes of the control plane are done within %s", s.EtcdDisk.P99.Round(100*time.Microsecond)))
+	}
 	line("Log in with", s.SSH)
-	line("Or with", s.sshByAddress())
-	if s.Node != "" && s.SSH != "" && s.State != Done {
-		line("Watch it", "http://"+s.Node+".local:"+Port+"/")
+	line("Or with", sshByAddress(s))
+	if s.Node != "" && s.SSH != "" && s.State != status.Done {
+		line("Watch it", "http://"+s.Node+".local:"+status.Port+"/")
 	}
 	line("What to do", s.Hint)
 	return b.String()
 }
 
-// headline is the first sentence.
-func (s Status) headline() string {
-	name := fmt.Sprintf("%s of the cluster %s", s.Node, s.Cluster)
-	switch {
-	case s.State == Done:
-		return "This Pi is configured: it is " + name + "."
-	case s.Node == "":
-		return "This Pi was NOT configured."
-	case s.State == Failed:
-		return "This Pi was configured in part only. It should be " + name + "."
-	case s.State == Waiting:
-		return "This Pi is becoming " + name + ". It has to wait."
-	case s.State == Rebooting:
-		return "This Pi is becoming " + name + ". It reboots by itself."
-	case s.State == Starting:
-		return "This Pi is becoming " + name + ". It has just been switched on."
-	}
-	return "This Pi is becoming " + name + "."
-}
-
-// place is where in the run: "packages/containerd".
-func (s Status) place() string {
-	switch {
-	case s.Step != "":
-		return s.Stage + "/" + s.Step
-	case s.State == Failed && s.Node != "":
-		return "the first boot"
-	}
-	return ""
-}
-
-func (s Status) count() string {
-	if s.Of == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (step %d of %d)", s.N, s.Of)
-}
-
-// activity is what a running node is at. Between the two lists of steps, the one
-// before systemd and the one after, it is at none.
-func (s Status) activity() string {
-	switch {
-	case s.Of > 0 && s.N == s.Of && s.Text == "":
-		return "its name, user and keys are set up; the rest follows"
-	case s.Text != "":
-		return s.place() + s.count() + ": " + s.Text
-	}
-	return s.place() + s.count()
-}
-
-func (s Status) leftOut(line func(what, text string)) {
+func leftOut(s status.Status, line func(what, text string)) {
 	for i, w := range s.Warnings {
 		if i == maxWarnings {
 			line("Left out", fmt.Sprintf("%d more, see %s", len(s.Warnings)-i, logFile))
 			return
 		}
 		line("Left out", shorten(w.Stage+"/"+w.Step+": "+w.Text, maxLeftOut))
-		if s.State == Done { // else there is something more urgent
+		if s.State == status.Done { // else there is something more urgent
 			line("What helps", w.Hint)
 		}
 	}
@@ -115,7 +70,7 @@ func (s Status) leftOut(line func(what, text string)) {
 
 // sshByAddress is the way in where NAME.local is not understood; empty if there is
 // none.
-func (s Status) sshByAddress() string {
+func sshByAddress(s status.Status) string {
 	if s.SSH == "" {
 		return ""
 	}
@@ -128,40 +83,7 @@ func (s Status) sshByAddress() string {
 	return ""
 }
 
-// when is a time by the clock on the wall where the Pi is; "" if not known.
-func (s Status) when(t time.Time) string { return s.format(t, "Mon 2 Jan 2006, 15:04 MST") }
-
-func (s Status) format(t time.Time, layout string) string {
-	if t.IsZero() {
-		return ""
-	}
-	zone, err := time.LoadLocation(s.Timezone)
-	if err != nil {
-		zone = time.UTC
-	}
-	return t.In(zone).Format(layout)
-}
-
-// Line is the status in one line, for consoles.
-func (s Status) Line() string {
-	name := s.Node
-	if name == "" {
-		name = "this Pi"
-	}
-	switch {
-	case s.State == Done:
-		return strings.TrimSuffix(s.headline(), ".")
-	case s.State == Running:
-		return fmt.Sprintf("%s: running: %s", name, s.activity())
-	case s.State == Failed || s.State == Waiting:
-		place := s.place()
-		if place != "" {
-			place += s.count() + ": "
-		}
-		return fmt.Sprintf("%s: %s: %s%s", name, s.State, place, s.Text)
-	}
-	return fmt.Sprintf("%s: %s", name, s.State)
-}
+func when(s status.Status, t time.Time) string { return s.Format(t, "Mon 2 Jan 2006, 15:04 MST") }
 
 // wrap breaks a long sentence into lines.
 func wrap(text string) string {

@@ -16,10 +16,18 @@ import (
 
 // timeSteps make the clock good enough for certificates first, and right if
 // somebody in the network knows the time.
+//
+// The control plane waits longer: what it signs is not valid yet by the others' clocks
+// if its own runs ahead, and etcd does not like one that jumps. Without any time
+// server it goes on all the same, and the others take the time from it.
 func timeSteps(c *node.Config) []Step {
+	limit := 2 * time.Minute
+	if c.Kubernetes != nil && c.Role == node.ControlPlane {
+		limit = 10 * time.Minute
+	}
 	return []Step{
 		Clock{NotBefore: c.Build.Time},
-		step.Optional[host.Host](Synchronised{Servers: c.Network.NTP, Limit: 2 * time.Minute}),
+		step.Optional[host.Host](Synchronised{Servers: c.Network.NTP, Limit: limit}),
 	}
 }
 
@@ -112,10 +120,29 @@ func activeUnit(ctx context.Context, h host.Host, unit string) (bool, error) {
 }
 
 // Apply implements Step. There is nothing to do but to wait, and to start timesyncd
-// anew now and then: when two addresses come up within a moment, as ours do, it may
-// lose the question for its server's address and then asks nobody for many minutes
-// (seen with 257: "Packet count: 0", poll interval 8 min).
+// anew now and then, for the reason that askForTime tells.
+//
+// Who has waited in vain once does not wait again in this boot: what is tried again
+// after a failure is tried from the first step on.
 func (s Synchronised) Apply(ctx context.Context, h host.Host) error {
+	waited, err := exists(ctx, h, timeWaited)
+	if err != nil {
+		return err
+	}
+	if waited {
+		return s.reason(ctx, h)
+	}
+	err = s.wait(ctx, h)
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, h.Write(ctx, timeWaited, host.File{}))
+	}
+	return err
+}
+
+// timeWaited is gone after a reboot.
+const timeWaited = "/run/picluster-time-waited"
+
+func (s Synchronised) wait(ctx context.Context, h host.Host) error {
 	turn := 0
 	return step.Wait{For: "the time", Limit: s.Limit, Every: 5 * time.Second}.Until(ctx, func(ctx context.Context) error {
 		yes, err := isSynchronised(ctx, h)

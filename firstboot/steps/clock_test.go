@@ -107,6 +107,20 @@ func TestSynchronised_saysWhoAsksWhom(t *testing.T) {
 	}
 }
 
+// Who tries all steps again does not wait for the time again.
+func TestSynchronised_waitsOncePerBoot(t *testing.T) {
+	t.Parallel()
+	m := clockOf(t, timedatectl257, "ssh.service", nil)
+	s := steps.Synchronised{Limit: time.Millisecond}
+	if err := s.Apply(t.Context(), m); err == nil || !strings.Contains(err.Error(), "gave up") {
+		t.Errorf("at first: %v", err)
+	}
+	s.Limit = time.Hour
+	if err := s.Apply(t.Context(), m); err == nil || err.Error() != "no time service is running (timesyncd, chronyd, ntpd)" {
+		t.Errorf("again: %v", err)
+	}
+}
+
 func TestSynchronised_isSo(t *testing.T) {
 	yes := func(s string) string { return strings.Replace(s, "synchronized: no", "synchronized: yes", 1) }
 	for name, m := range map[string]*hosttest.Machine{

@@ -43,11 +43,24 @@ func networkManagerSteps(c *node.Config) []Step {
 		// NetworkManager ignores a profile that others could read.
 		steps = append(steps, privateFile("profile "+p.id, "/etc/NetworkManager/system-connections/"+p.id+".nmconnection", p.keyfile()))
 	}
+	steps = append(steps, Text{What: "time after the network", Path: "/etc/NetworkManager/dispatcher.d/90-picluster-time", Mode: 0o755, Content: askForTime})
 	if len(c.Network.WiFi) > 0 {
 		steps = append(steps, WirelessEnabled{})
 	}
 	return steps
 }
+
+// askForTime is called by NetworkManager once a connection is up with all its
+// addresses (NetworkManager-dispatcher(8)). When two come within a moment, as ours
+// do at each boot, timesyncd may lose the question for its server's address and
+// then asks nobody for many minutes (seen with 257: "Packet count: 0", poll
+// interval 8 min). The pods' interfaces come and go, so only our own count: after
+// five starts in ten seconds systemd would give timesyncd up.
+const askForTime = `#!/bin/sh
+case "$2 $CONNECTION_ID" in
+"up picluster-"*) exec systemctl --no-block try-restart systemd-timesyncd.service ;;
+esac
+`
 
 // WirelessEnabled wants NetworkManager's Wi-Fi switched on. Images are shipped
 // with it off until somebody names a country (pi-gen, stage2/02-net-tweaks).

@@ -23,11 +23,21 @@ type apt struct{ host host.Host }
 // stopped for it.
 func installPackages(ctx context.Context, h host.Host, names []string, limit time.Duration) (unknown []string, err error) {
 	a := apt{h}
-	var final error // no reason to wait
-	fresh := false  // the lists of what there is are of today
-	wait := step.Wait{For: "packages", Limit: limit, Every: 5 * time.Second}
-	err = wait.Until(ctx, func(context.Context) error { // not its context: it ends in the middle of a package
+	fresh := false // the lists of what there is are of today
+	err = patiently(ctx, limit, func() (err error) {
 		unknown, err = a.try(ctx, names, &fresh)
+		return err
+	})
+	return unknown, err
+}
+
+// patiently tries again for as long as the error is a temporary one. What it calls
+// has the context of the caller, not that of the limit, which would end in the
+// middle of a package.
+func patiently(ctx context.Context, limit time.Duration, try func() error) error {
+	var final error // no reason to wait
+	err := step.Wait{For: "packages", Limit: limit, Every: 5 * time.Second}.Until(ctx, func(context.Context) error {
+		err := try()
 		var t temporary
 		if err == nil || errors.As(err, &t) {
 			return err
@@ -35,7 +45,7 @@ func installPackages(ctx context.Context, h host.Host, names []string, limit tim
 		final = err
 		return nil
 	})
-	return unknown, errors.Join(err, final)
+	return errors.Join(err, final)
 }
 
 // temporary is an error that goes away by itself.
@@ -120,12 +130,14 @@ func (a apt) update(ctx context.Context) error {
 // for two minutes.
 var patience = []string{"-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30"}
 
+// dpkgOptions: nobody answers questions about configuration files. Without a terminal
+// of its own dpkg gets our signals, and its errors are apart from its progress.
+var dpkgOptions = []string{"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"}
+
 func (a apt) install(ctx context.Context, names []string) error {
 	// --reinstall is for a package that was cut off while it was unpacked: apt takes
-	// it for installed. Without a terminal of its own dpkg gets our signals, and
-	// its errors are apart from its progress.
-	args := slices.Concat([]string{"install", "-y", "-q", "--no-install-recommends", "--reinstall",
-		"-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"}, patience)
+	// it for installed.
+	args := slices.Concat([]string{"install", "-y", "-q", "--no-install-recommends", "--reinstall"}, dpkgOptions, patience)
 	err := a.run(ctx, "apt-get", append(args, names...)...)
 	var exit *host.ExitError
 	if errors.As(err, &exit) && strings.Contains(string(exit.Stderr), "--fix-broken") {

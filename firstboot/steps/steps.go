@@ -20,6 +20,7 @@ import (
 	"path"
 	"strings"
 
+	"picluster/firstboot/join"
 	"picluster/internal/host"
 	"picluster/internal/node"
 	"picluster/internal/step"
@@ -35,6 +36,8 @@ type (
 type Env struct {
 	// Boot is where the FAT partition is mounted: "/boot/firmware".
 	Boot string
+	// Client is for tests: it changes how node0 is asked.
+	Client func(*join.Client)
 }
 
 // Paths of ours on a Pi.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"picluster/internal/host"
 )
@@ -65,12 +64,7 @@ func (s Service) state(ctx context.Context, h host.Host) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
-	state := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		state[key] = value
-	}
-	return state, nil
+	return properties(out), nil
 }
 
 // Apply implements Step.

@@ -24,6 +24,20 @@ func systemSteps(c *node.Config) []Step {
 		step.Optional[host.Host](Variable{What: "keymap", Path: "/etc/default/keyboard", Key: "XKBLAYOUT", Value: s.Keymap}),
 		NoAccessTimes{},
 	}
+	steps = append(steps, kernelSteps(c)...)
+	if servers := c.Network.NTP; len(servers) > 0 {
+		steps = append(steps, Text{What: "time servers", Path: "/etc/systemd/timesyncd.conf.d/picluster.conf",
+			Content: "[Time]\nNTP=" + strings.Join(servers, " ") + "\n"})
+	}
+	for _, f := range s.Files {
+		steps = append(steps, step.Optional[host.Host](extraFile(f)))
+	}
+	return steps
+}
+
+// kernelSteps are files that systemd reads at each boot.
+func kernelSteps(c *node.Config) []Step {
+	var steps []Step
 	var modules []string
 	if c.Kubernetes != nil {
 		modules = append(modules, "overlay", "br_netfilter")
@@ -38,13 +52,6 @@ func systemSteps(c *node.Config) []Step {
 	}
 	if c.Kubernetes != nil {
 		steps = append(steps, Text{What: "kernel settings", Path: "/etc/sysctl.d/90-picluster.conf", Content: kubernetesSysctl})
-	}
-	if servers := c.Network.NTP; len(servers) > 0 {
-		steps = append(steps, Text{What: "time servers", Path: "/etc/systemd/timesyncd.conf.d/picluster.conf",
-			Content: "[Time]\nNTP=" + strings.Join(servers, " ") + "\n"})
-	}
-	for _, f := range s.Files {
-		steps = append(steps, step.Optional[host.Host](extraFile(f)))
 	}
 	return steps
 }

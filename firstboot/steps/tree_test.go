@@ -23,6 +23,7 @@ import (
 	"picluster/internal/host"
 	"picluster/internal/host/hosttest"
 	"picluster/internal/lab"
+	"picluster/internal/lab/desk"
 	"picluster/internal/node"
 	"picluster/internal/secret"
 )
@@ -91,7 +92,7 @@ func TestMain(m *testing.M) {
 	if status, done := inOwnMounts(); done {
 		os.Exit(status)
 	}
-	code := m.Run()
+	code := desk.Main(m)
 	for _, dir := range roots.dir {
 		os.RemoveAll(dir)
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"picluster/firstboot/join"
+	"picluster/internal/joinapi"
 )
 
 var requests = schema.GroupVersionResource{Group: "certificates.k8s.io", Version: "v1", Resource: "certificatesigningrequests"}
@@ -96,7 +97,7 @@ func (c *Cluster) decide(ctx context.Context, j Judge, log *slog.Logger, o *unst
 	if hasCondition(o, "Approved", "") || hasCondition(o, "Denied", "") {
 		return
 	}
-	var refusal *join.Refusal
+	var refusal *joinapi.Refusal
 	err = j.Judge(q)
 	switch {
 	case err == nil:

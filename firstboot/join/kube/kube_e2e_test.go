@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"picluster/firstboot/join"
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 )
 
@@ -115,9 +116,9 @@ func wantText(t *testing.T, what, have, want string) {
 
 // kubeadmReads wants what kubeadm join reads, by the discovery file, to be readable;
 // there is none of it here.
-func (w *world) kubeadmReads(b *join.Bundle) {
+func (w *world) kubeadmReads(b *joinapi.Bundle) {
 	w.t.Helper()
-	discovery, err := b.Discovery()
+	discovery, err := join.Discovery(b)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -151,11 +152,11 @@ func TestToken_isWorthOneNodeOnce(t *testing.T) {
 		}
 	}
 	w.kubeadmReads(b)
-	wantText(t, "another node", w.ask(token, clientRequest(t, "other", "pi-node2")), string(join.NotYourNode))
-	wantText(t, "the control plane", w.ask(token, clientRequest(t, "control-plane", "pi-node0")), string(join.NotYourNode))
+	wantText(t, "another node", w.ask(token, clientRequest(t, "other", "pi-node2")), string(joinapi.NotYourNode))
+	wantText(t, "the control plane", w.ask(token, clientRequest(t, "control-plane", "pi-node0")), string(joinapi.NotYourNode))
 	own := clientRequest(t, "own", "pi-node1")
 	wantText(t, "its own node", w.ask(token, own), "Approved")
-	wantText(t, "a second key", w.ask(token, clientRequest(t, "second", "pi-node1")), string(join.ForeignKey))
+	wantText(t, "a second key", w.ask(token, clientRequest(t, "second", "pi-node1")), string(joinapi.ForeignKey))
 
 	config := w.nodeConfig(own)
 	if err := w.register(config, "pi-node2"); err == nil {
@@ -174,7 +175,7 @@ func TestToken_isWorthOneNodeOnce(t *testing.T) {
 		if strings.Contains(answer, "Unauthorized") || strings.Contains(answer, "provide credentials") {
 			break
 		}
-		if answer != string(join.NotAllowed) {
+		if answer != string(joinapi.NotAllowed) {
 			t.Fatalf("the token after the node has joined: %s", answer)
 		}
 	}
@@ -182,7 +183,7 @@ func TestToken_isWorthOneNodeOnce(t *testing.T) {
 	wantText(t, "renewal", w.ask(config, clientRequest(t, "renewal", "pi-node1")), "Approved")
 	wantText(t, "renewal for another", w.ask(config, clientRequest(t, "renewal-other", "pi-node2")), "can only create a node CSR with CN=system:node:pi-node1")
 	wantText(t, "serving", w.ask(config, servingRequest(t, "serving", "pi-node1", desk.Address(1).AsSlice())), "Approved")
-	wantText(t, "serving elsewhere", w.ask(config, servingRequest(t, "serving-elsewhere", "pi-node1", desk.Address(0).AsSlice())), string(join.NotYourNode))
+	wantText(t, "serving elsewhere", w.ask(config, servingRequest(t, "serving-elsewhere", "pi-node1", desk.Address(0).AsSlice())), string(joinapi.NotYourNode))
 }
 
 // Without the join service nothing is approved: the control plane's own approver

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"picluster/firstboot/join"
+	"picluster/internal/joinapi"
 	lab "picluster/internal/lab/kube"
 )
 
@@ -52,7 +52,7 @@ func TestRun_deniesTokensOfKubeadm(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := w.plane.TokenKubeconfig("kubeadm", strings.TrimSpace(string(out)))
-	wantText(t, "kubeadm's token", w.ask(config, clientRequest(t, "kubeadm", "pi-node1")), string(join.NotAllowed))
+	wantText(t, "kubeadm's token", w.ask(config, clientRequest(t, "kubeadm", "pi-node1")), string(joinapi.NotAllowed))
 }
 
 // A real kubelet bootstraps with what the service hands out. There is no container

@@ -18,6 +18,7 @@ import (
 	"picluster/firstboot/join"
 	"picluster/firstboot/join/kube"
 	"picluster/internal/host"
+	"picluster/internal/joinapi"
 	"picluster/internal/lab/desk"
 	lab "picluster/internal/lab/kube"
 	"picluster/internal/secret"
@@ -106,7 +107,7 @@ func (w *world) serve() {
 // newPi is a board with a card in it.
 func (w *world) newPi(name string, n int) *join.Client {
 	id := strings.Repeat("0", 60) + string([]byte{hex(n >> 12), hex(n >> 8), hex(n >> 4), hex(n)})
-	return &join.Client{Config: w.Config(name), Hardware: join.Hardware{Serial: id[48:], MachineID: id},
+	return &join.Client{Config: w.Config(name), Hardware: joinapi.Hardware{Serial: id[48:], MachineID: id},
 		Dir: filepath.Join(w.t.TempDir(), "device"), Address: w.address,
 		Sleep: func(ctx context.Context, _ time.Duration) error {
 			select {
@@ -139,7 +140,7 @@ func (w *world) until(what string, ok func() bool) {
 }
 
 // bundle lets a Pi enroll and ask for what it joins with.
-func (w *world) bundle(p *join.Client) *join.Bundle {
+func (w *world) bundle(p *join.Client) *joinapi.Bundle {
 	w.t.Helper()
 	if _, err := p.Enroll(w.context()); err != nil {
 		w.t.Fatal(err)
@@ -152,7 +153,7 @@ func (w *world) bundle(p *join.Client) *join.Bundle {
 }
 
 // tokenConfig is a kubeconfig with a bundle's token.
-func (w *world) tokenConfig(name string, b *join.Bundle) string {
+func (w *world) tokenConfig(name string, b *joinapi.Bundle) string {
 	return w.plane.TokenKubeconfig(name, b.Token.Reveal())
 }
 
