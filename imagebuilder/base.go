@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	"picluster/imagebuilder/baseimage"
 	"picluster/imagebuilder/bmap"
 	"picluster/imagebuilder/card"
 	"picluster/imagebuilder/image"
+	"picluster/imagebuilder/plan"
 	"picluster/internal/cli"
 )
 
@@ -24,10 +24,6 @@ type base struct {
 	mu     sync.Mutex // several cards are written at once
 	sha256 string     // of the image, or ""
 }
-
-// unknownDigest stands for the image's until that is known: with it, a plan has all
-// sizes right, and what is wrong with it shows before anything is written.
-var unknownDigest = strings.Repeat("0", 64)
 
 // openBase opens an image and recognises it; assume names a release to take instead
 // of the one found. With whole, all of the image is there and right.
@@ -121,7 +117,7 @@ func (b *base) settle(ctx context.Context) error {
 func (b *base) digest() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return cmp.Or(b.sha256, unknownDigest)
+	return cmp.Or(b.sha256, plan.UnknownDigest)
 }
 
 // keep waits until the image is in the cache. That it is not to be had from there

@@ -27,6 +27,7 @@ func program() cli.Program {
 				buildCommand(),
 				devicesCommand(),
 				writeCommand(),
+				bundleCommand(),
 				verifyCommand(),
 				inspectCommand(),
 				otpCardCommand(),

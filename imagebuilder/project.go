@@ -17,6 +17,7 @@ import (
 	"picluster/imagebuilder/plan"
 	"picluster/imagebuilder/secrets"
 	"picluster/internal/cli"
+	"picluster/internal/payload"
 	"picluster/internal/spec"
 	"picluster/internal/version"
 )
@@ -26,6 +27,7 @@ import (
 type project struct {
 	cluster *spec.Cluster
 	bundle  *secrets.Bundle
+	payload *plan.Payload // nil: none
 }
 
 // projectFlags are the flags of every command about a cluster.
@@ -35,6 +37,7 @@ type projectFlags struct {
 	agents string
 	cache  string
 	assume string
+	bare   bool // no payload
 }
 
 func (f *projectFlags) register(flags *pflag.FlagSet) {
@@ -42,6 +45,7 @@ func (f *projectFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.image, "image", "", "use this `image` (path or URL) instead of the one cluster.yaml names")
 	flags.StringVar(&f.assume, "assume", "", "take the image for this `release` (trixie, bookworm …) when it does not tell")
 	flags.StringVar(&f.agents, "agents", os.Getenv("PICLUSTER_AGENTS"), "`directory` of the firstboot binaries (default: beside imagebuilder; PICLUSTER_AGENTS)")
+	flags.BoolVar(&f.bare, "no-payload", false, "leave the payload that imagebuilder bundle gathered off the cards")
 	registerCache(flags, &f.cache)
 }
 
@@ -59,7 +63,11 @@ func (f *projectFlags) load() (*project, error) {
 	if err != nil {
 		return nil, bundleError(err)
 	}
-	return &project{cluster, bundle}, nil
+	p := &project{cluster: cluster, bundle: bundle}
+	if !f.bare && cluster.Kubernetes.Enabled {
+		p.payload, err = loadPayload(payloadDir(f.file))
+	}
+	return p, err
 }
 
 // loadSpec reads cluster.yaml; what is wrong in it ends the program with the
@@ -113,8 +121,11 @@ func (f *projectFlags) makePlan(p *project, b *base, cards []string) (*plan.Plan
 	made, err := plan.Make(plan.Inputs{
 		Cluster: p.cluster, Secrets: p.bundle, Cards: cards,
 		Base:  plan.Base{Name: b.info.Name, SHA256: b.digest(), Size: b.info.Size, Facts: b.facts},
-		Agent: agent, Tool: version.String(),
+		Agent: agent, Payload: p.payload, Tool: version.String(),
 	})
+	if mismatch := (*payload.MismatchError)(nil); errors.As(err, &mismatch) {
+		err = cli.Hint(err, "imagebuilder bundle gathers the right one; --no-payload does without")
+	}
 	if err != nil {
 		return nil, cli.Exit(cli.Usage, err)
 	}
@@ -154,6 +165,9 @@ func patchCard(b *base, p *plan.Plan, c plan.Card) (*patched, error) {
 		return nil, err
 	}
 	if err := patch.Apply(card.boot, card.changes, p.Time); err != nil {
+		if errors.Is(err, fat.ErrFull) && c.Config.Kubernetes != nil && c.Config.Kubernetes.Payload != "" {
+			err = cli.Exit(cli.Usage, cli.Hint(err, "the payload does not fit onto this image's boot partition; --no-payload does without"))
+		}
 		return nil, err
 	}
 	return card, nil
