@@ -5,8 +5,9 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FLAGS    = -trimpath -ldflags '-s -w -X picluster/internal/version.stamp=$(VERSION)'
 AGENTS   = bin/firstboot-linux-arm64 bin/firstboot-linux-armv6
+STORAGED = bin/storaged-linux-arm64 bin/storaged-linux-amd64
 
-.PHONY: help setup build test bench demo e2e golden lint clean $(AGENTS) bin/imagebuilder
+.PHONY: help setup build assets test bench demo e2e golden lint clean $(AGENTS) $(STORAGED) bin/imagebuilder bin/clusterctl
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -14,16 +15,24 @@ help: ## list the targets
 setup: ## install what building and testing need (Debian packages)
 	.ci/setup
 
-build: $(AGENTS) bin/imagebuilder ## build the programs into bin/
+build: $(AGENTS) $(STORAGED) bin/imagebuilder bin/clusterctl ## build the programs into bin/
 
 bin/imagebuilder:
 	CGO_ENABLED=0 $(GO) build $(FLAGS) -o $@ ./imagebuilder
+bin/clusterctl:
+	CGO_ENABLED=0 $(GO) build $(FLAGS) -o $@ ./clusterctl
+$(STORAGED): bin/storaged-linux-%:
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* $(GO) build $(FLAGS) -o $@ ./clusterctl/storaged
 bin/firstboot-linux-arm64:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build $(FLAGS) -o $@ ./firstboot
 bin/firstboot-linux-armv6:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 $(GO) build $(FLAGS) -o $@ ./firstboot
 
-test: setup build ## everything that runs natively and fast
+# Built from Go modules, once; about fifteen minutes of processor time.
+assets: setup ## build the parts of Kubernetes that tests run, into the lab's cache
+	$(GO) run ./internal/lab/kube/cmd/labkube etcd kube-apiserver kube-controller-manager kube-scheduler kwok >/dev/null
+
+test: setup build assets ## everything that runs natively and fast
 	$(GO) test -timeout 20m ./...
 
 bench: build ## measure what people wait for
@@ -44,7 +53,7 @@ golden: ## rewrite golden files and transcripts; read the diff afterwards
 lint: ## format, vet, static analysis, known vulnerabilities
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./... && $(GO) vet -tags 'e2e bench' ./internal/... ./firstboot/... ./clusterctl/...
-	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/...
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/... ./clusterctl
 	$(GO) mod tidy -diff
 
 clean: ## remove bin/ and the demo's cards

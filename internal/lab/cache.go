@@ -22,7 +22,7 @@ const version = "2"
 
 // buildTime bounds the making of one thing for the cache. A bootable image takes
 // about two minutes on two idle cores.
-const buildTime = 40 * time.Minute
+const buildTime = 2 * time.Hour
 
 // Layout names an image; see [pigen.Layout].
 type Layout = pigen.Layout

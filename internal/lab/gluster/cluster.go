@@ -12,16 +12,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"picluster/internal/lab/netns"
 	"picluster/internal/lab/tool"
 )
 
@@ -32,33 +31,19 @@ type Cluster struct {
 
 	t   testing.TB
 	dir string
-	// The switch is a network namespace with a bridge. Nothing of it is to be seen in
-	// the test's own network.
-	bridge *exec.Cmd
+	lan *netns.Switch
 }
-
-// bootTime is generous: the machine may be busy. Idle, a node is up in two seconds.
-const bootTime = 2 * time.Minute
 
 // Start starts a cluster of n nodes that do not know each other yet.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	for _, name := range []string{"glusterd", "mount.glusterfs", "ip", "nsenter", "unshare", "losetup"} {
+	for _, name := range []string{"glusterd", "mount.glusterfs", "losetup"} {
 		if _, err := tool.Path(name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := &Cluster{t: t, dir: t.TempDir()}
+	c := &Cluster{t: t, dir: t.TempDir(), lan: netns.NewSwitch(t)}
 	t.Cleanup(c.stop)
-	c.bridge = exec.Command("unshare", "--net", "--kill-child", "--fork", "sleep", "infinity")
-	if err := c.bridge.Start(); err != nil {
-		t.Fatal(err)
-	}
-	// unshare itself is in the new network before its child is there.
-	c.await("the switch", func() error { return c.onSwitch("ip", "link", "add", "br0", "type", "bridge") })
-	if err := c.onSwitch("ip", "link", "set", "br0", "up"); err != nil {
-		t.Fatal(err)
-	}
 	c.Client = c.newNode("client", 9)
 	for i := range n {
 		c.Nodes = append(c.Nodes, c.newNode(fmt.Sprintf("node%d", i), 10+i))
@@ -77,7 +62,7 @@ func Start(t testing.TB, n int) *Cluster {
 
 func (c *Cluster) newNode(name string, number int) *Node {
 	n := &Node{
-		Name: name, Address: fmt.Sprintf("10.77.0.%d", number),
+		Machine: netns.Machine{Name: name}, Address: fmt.Sprintf("10.77.0.%d", number),
 		cluster: c, disk: filepath.Join(c.dir, name), port: fmt.Sprintf("port%d", number),
 	}
 	if err := os.Mkdir(n.disk, 0o755); err != nil {
@@ -96,48 +81,12 @@ func (c *Cluster) hosts() []byte {
 	return []byte(text)
 }
 
-// ownNetwork reports whether a process is in another network than the test.
-func ownNetwork(pid int) bool {
-	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
-	ours, ourErr := os.Readlink("/proc/self/ns/net")
-	return err == nil && ourErr == nil && its != ours
-}
-
-// onSwitch runs a program in the switch's network.
-func (c *Cluster) onSwitch(args ...string) error {
-	pid := c.bridge.Process.Pid
-	if !ownNetwork(pid) {
-		return fmt.Errorf("enter the switch: it is not there")
-	}
-	return tool.Run(context.Background(), append([]string{"nsenter", "--target", fmt.Sprint(pid), "--net"}, args...)...)
-}
-
-// await waits for what comes in a moment.
-func (c *Cluster) await(what string, ready func() error) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), bootTime)
-	defer cancel()
-	for {
-		err := ready()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			c.t.Fatalf("wait for %s: %v", what, err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
 func (c *Cluster) stop() {
 	for _, n := range c.all() {
 		if n != nil {
 			n.PowerOff()
 		}
 	}
-	c.bridge.Process.Kill()
-	c.bridge.Wait()
 	if err := detach(c.dir); err != nil {
 		c.t.Error(err)
 	}

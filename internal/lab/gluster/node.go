@@ -3,37 +3,28 @@ package gluster
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 
 	"picluster/internal/host"
-	"picluster/internal/lab/tool"
+	"picluster/internal/lab/netns"
 )
 
 // Node is a machine of the cluster. What it has to itself, and keeps when it loses its
 // power, are /var/lib, /srv, /tmp, glusterd's configuration and its logs; all else of
 // its file system is the test's own machine's, and to be left alone. A program that is interrupted gets no time to tidy up.
 type Node struct {
-	Name    string
+	netns.Machine
 	Address string // also known to all nodes by Name
 
 	cluster *Cluster
-	disk    string // the directory that outlives the node
-	port    string // its side of the cable, on the switch
-
-	mu      sync.Mutex
-	unshare *exec.Cmd
-	pid     int // of its PID 1; 0: off
+	disk    string    // the directory that outlives the node
+	port    string    // its side of the cable, on the switch
+	unshare *exec.Cmd // nil: off
 }
-
-var _ host.Host = (*Node)(nil)
 
 //go:embed init.sh
 var initScript string
@@ -68,13 +59,10 @@ func (n *Node) start() {
 	if err := cmd.Start(); err != nil {
 		n.cluster.t.Fatal(err)
 	}
-	n.cluster.await(n.Name, func() error {
-		pid, err := child(cmd.Process.Pid)
-		if err == nil {
-			n.mu.Lock()
-			n.unshare, n.pid = cmd, pid
-			n.mu.Unlock()
-		}
+	n.unshare = cmd
+	netns.Await(n.cluster.t, n.Name, func() error {
+		pid, err := netns.Child(cmd.Process.Pid)
+		n.On(pid)
 		return err
 	})
 	n.plugIn()
@@ -84,7 +72,7 @@ func (n *Node) console() string { return filepath.Join(n.disk, "console.log") }
 
 func (n *Node) awaitReady() {
 	n.cluster.t.Helper()
-	n.cluster.await(n.Name, func() error {
+	netns.Await(n.cluster.t, n.Name, func() error {
 		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/run/ready", n.PID()))
 		if _, gone := os.Stat(fmt.Sprintf("/proc/%d/root/.", n.PID())); gone != nil {
 			console, _ := os.ReadFile(n.console())
@@ -95,7 +83,7 @@ func (n *Node) awaitReady() {
 	if n.isClient() {
 		return
 	}
-	n.cluster.await("glusterd on "+n.Name, func() error {
+	netns.Await(n.cluster.t, "glusterd on "+n.Name, func() error {
 		_, err := n.Run(context.Background(), host.Cmd{Args: []string{"gluster", "--mode=script", "pool", "list"}})
 		return err
 	})
@@ -106,147 +94,33 @@ func (n *Node) awaitReady() {
 const awaitCable = `until ip link show eth0 >/dev/null 2>&1; do sleep 0.05; done
 `
 
-// child is the first child of a process.
-func child(pid int) (int, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0, err
-	}
-	words := strings.Fields(string(data))
-	if len(words) == 0 {
-		return 0, errors.New("it has not started yet")
-	}
-	return strconv.Atoi(words[0])
-}
-
 // plugIn makes the cable. It goes with the node's network.
 func (n *Node) plugIn() {
 	n.cluster.t.Helper()
-	pid := fmt.Sprint(n.PID())
-	n.cluster.await("cable of "+n.Name, func() error {
-		return n.cluster.onSwitch("ip", "link", "add", n.port, "type", "veth", "peer", "name", "cable", "netns", pid)
-	})
+	n.cluster.lan.PlugIn(n.port, n.PID(), "cable")
 	for _, args := range [][]string{
 		{"ip", "address", "add", n.Address + "/24", "dev", "cable"},
 		{"ip", "link", "set", "cable", "name", "eth0", "up"},
 	} {
-		if err := tool.Run(context.Background(), append([]string{"nsenter", "--target", pid, "--net"}, args...)...); err != nil {
+		if _, err := n.Run(context.Background(), host.Cmd{Args: args}); err != nil {
 			n.cluster.t.Fatal(err)
 		}
-	}
-	if err := n.cluster.onSwitch("ip", "link", "set", n.port, "master", "br0", "up"); err != nil {
-		n.cluster.t.Fatal(err)
 	}
 }
 
 // PowerOff ends everything on the node at once. Nothing happens if it is off.
 func (n *Node) PowerOff() {
-	n.mu.Lock()
-	cmd, pid := n.unshare, n.pid
-	n.unshare, n.pid = nil, 0
-	n.mu.Unlock()
-	if cmd == nil {
+	pid := n.Off()
+	if pid == 0 {
 		return
 	}
 	syscall.Kill(pid, syscall.SIGKILL)
-	cmd.Wait()
-	// The cable goes when the kernel gets round to the network; a node that boots
-	// before would find the port taken.
-	n.cluster.onSwitch("ip", "link", "delete", n.port)
+	n.unshare.Wait()
+	n.cluster.lan.Take(n.port)
 }
 
 // Unplug takes the cable out: packets are lost, connections stay open.
-func (n *Node) Unplug() { n.cable("down") }
+func (n *Node) Unplug() { n.cluster.lan.Port(n.port, false) }
 
 // Plug puts it back in.
-func (n *Node) Plug() { n.cable("up") }
-
-func (n *Node) cable(state string) {
-	n.cluster.t.Helper()
-	if err := n.cluster.onSwitch("ip", "link", "set", n.port, state); err != nil {
-		n.cluster.t.Fatal(err)
-	}
-}
-
-// PID is the process id of the node's PID 1 among ours; 0 while it is off.
-func (n *Node) PID() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.pid
-}
-
-// String implements host.Host.
-func (n *Node) String() string { return n.Name }
-
-// Run implements host.Host.
-func (n *Node) Run(ctx context.Context, c host.Cmd) ([]byte, error) {
-	pid := n.PID()
-	if pid == 0 {
-		return nil, fmt.Errorf("run %s on %s: it is off", c, n)
-	}
-	if len(c.Args) == 0 || strings.HasPrefix(c.Args[0], "-") {
-		return host.Local{}.Run(ctx, c) // which says what is wrong with it
-	}
-	inside := []string{"nsenter", "--target", fmt.Sprint(pid), "--mount", "--uts", "--net", "--ipc", "--pid", "--"}
-	out, err := host.Local{}.Run(ctx, host.Cmd{Args: append(inside, c.Args...), Stdin: c.Stdin, Env: c.Env})
-	var exit *host.ExitError
-	if errors.As(err, &exit) {
-		exit.Args = c.Args
-	}
-	return out, err
-}
-
-// files is the node's file system; of one that is off, the disk is all there is, and
-// nothing of it is at its place.
-func (n *Node) files() (host.Host, error) {
-	pid := n.PID()
-	if pid == 0 {
-		return nil, fmt.Errorf("look at files of %s: it is off", n)
-	}
-	return host.Local{Root: fmt.Sprintf("/proc/%d/root", pid)}, nil
-}
-
-// Stat implements host.Host.
-func (n *Node) Stat(ctx context.Context, path string) (host.Info, error) {
-	h, err := n.files()
-	if err != nil {
-		return host.Info{}, err
-	}
-	return h.Stat(ctx, path)
-}
-
-// ReadFile implements host.Host.
-func (n *Node) ReadFile(ctx context.Context, path string) ([]byte, error) {
-	h, err := n.files()
-	if err != nil {
-		return nil, err
-	}
-	return h.ReadFile(ctx, path)
-}
-
-// ReadDir implements host.Host.
-func (n *Node) ReadDir(ctx context.Context, path string) ([]string, error) {
-	h, err := n.files()
-	if err != nil {
-		return nil, err
-	}
-	return h.ReadDir(ctx, path)
-}
-
-// Write implements host.Host.
-func (n *Node) Write(ctx context.Context, path string, f host.File) error {
-	h, err := n.files()
-	if err != nil {
-		return err
-	}
-	return h.Write(ctx, path, f)
-}
-
-// Remove implements host.Host.
-func (n *Node) Remove(ctx context.Context, path string) error {
-	h, err := n.files()
-	if err != nil {
-		return err
-	}
-	return h.Remove(ctx, path)
-}
+func (n *Node) Plug() { n.cluster.lan.Port(n.port, true) }

@@ -19,6 +19,10 @@ type Options struct {
 	Controllers bool // kube-controller-manager, with bootstrapsigner and tokencleaner
 	Scheduler   bool // kube-scheduler
 	Kwok        bool // kwok: every Node object is Ready, every pod on it Running
+
+	// PodPorts are the ports that every pod seems to listen on for a port-forward,
+	// and the addresses on loopback where that leads to.
+	PodPorts map[int]string
 }
 
 // ControlPlane is a running control plane. It ends with the test.
@@ -54,7 +58,7 @@ func Start(t testing.TB, o Options) *ControlPlane {
 		c.startController("kube-scheduler")
 	}
 	if o.Kwok {
-		c.run("kwok", "--kubeconfig="+c.Kubeconfig("admin", "system:masters"), "--manage-all-nodes=true", "--config="+c.stages())
+		c.startKwok(o.PodPorts)
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,8 +22,19 @@ var stageFiles = []string{
 	"pod/fast/pod-delete.yaml",
 }
 
-// stages returns the path of one file with all of them.
-func (c *ControlPlane) stages() string {
+// startKwok starts kwok; in the place of all kubelets it also answers the API server's
+// calls for a port of a pod.
+func (c *ControlPlane) startKwok(podPorts map[int]string) {
+	c.t.Helper()
+	address := freeAddress(c.t)
+	ip, port, _ := net.SplitHostPort(address)
+	c.run("kwok", "--kubeconfig="+c.Kubeconfig("admin", "system:masters"), "--manage-all-nodes=true",
+		"--config="+c.kwokConfig(podPorts), "--node-ip="+ip, "--node-port="+port, "--server-address="+address,
+		"--tls-cert-file="+c.pki.path("apiserver.crt"), "--tls-private-key-file="+c.pki.path("apiserver.key"))
+}
+
+// kwokConfig returns the path of one file with all stages and forwards.
+func (c *ControlPlane) kwokConfig(podPorts map[int]string) string {
 	c.t.Helper()
 	dir, err := moduleDir("kwok", "sigs.k8s.io/kwok")
 	if err != nil {
@@ -35,6 +47,14 @@ func (c *ControlPlane) stages() string {
 			c.t.Fatal(err)
 		}
 		all = append(all, data)
+	}
+	for port, address := range podPorts {
+		ip, target, err := net.SplitHostPort(address)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, fmt.Appendf(nil, "{apiVersion: kwok.x-k8s.io/v1alpha1, kind: ClusterPortForward, metadata: {name: port-%d},\n"+
+			" spec: {forwards: [{ports: [%d], target: {address: %s, port: %s}}]}}\n", port, port, ip, target))
 	}
 	path := filepath.Join(c.Dir, "stages.yaml")
 	if err := os.WriteFile(path, bytes.Join(all, []byte("\n---\n")), 0o600); err != nil {

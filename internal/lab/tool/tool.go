@@ -18,14 +18,17 @@ import (
 
 // packages names the Debian package of each program that the lab runs.
 var packages = map[string]string{
+	"apt-ftparchive":      "apt-utils",
 	"apt-get":             "apt",
 	"cpio":                "cpio",
 	"debugfs":             "e2fsprogs",
 	"depmod":              "kmod",
+	"dnsmasq":             "dnsmasq-base",
 	"dpkg-deb":            "dpkg",
 	"dumpe2fs":            "e2fsprogs",
 	"e2fsck":              "e2fsprogs",
 	"fsck.vfat":           "dosfstools",
+	"ip":                  "iproute2",
 	"mcopy":               "mtools",
 	"mdel":                "mtools",
 	"mdir":                "mtools",
@@ -41,6 +44,7 @@ var packages = map[string]string{
 	"sfdisk":              "fdisk",
 	"ssh":                 "openssh-client",
 	"ssh-keygen":          "openssh-client",
+	"systemd-nspawn":      "systemd-container",
 	"xz":                  "xz-utils",
 	"zstd":                "zstd",
 }

@@ -1,0 +1,121 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"picluster/internal/host"
+	"picluster/internal/lab/kube/images"
+)
+
+// hello runs the image that was pushed on every node.
+const hello = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: hello}
+spec:
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello}}
+    spec:
+      tolerations: [{operator: Exists}]
+      terminationGracePeriodSeconds: 0
+      containers: [{name: hello, image: "localhost:5000/team/hello:1", command: [sleep, "1000000"]}]
+`
+
+// A registry in the cluster: deployed from the laptop, pushed to through the API server,
+// pulled from by every node, and closed to everybody else.
+func TestAddons_registryServesEveryNode(t *testing.T) {
+	b := newBox(t)
+	watch := stopwatch{t, time.Now()}
+	for _, n := range b.nodes {
+		n.PowerOn()
+	}
+	b.awaitReady(t, "pi-node0", "pi-node1", "pi-node2")
+	watch.lap("all nodes Ready")
+	b.openAPI(t)
+	b.clusterctl(t, 0, "deploy", "cni", "registry")
+	watch.lap("registry deployed")
+	if out := b.clusterctl(t, 0, "deploy", "cni", "registry"); !strings.HasPrefix(out, "Nothing to do") {
+		t.Errorf("the second run changes something:\n%s", out)
+	}
+	archive, err := images.Archive(images.Busybox, runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed := b.clusterctl(t, 0, "registry", "push", archive, "team/hello:1")
+	if !strings.HasPrefix(pushed, "localhost:5000/team/hello:1@sha256:") {
+		t.Errorf("push: %s", pushed)
+	}
+	watch.lap("image pushed")
+	feed(t, b.nodes[0], hello, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "-f", "-")
+	kubectl(t, b.nodes[0], "rollout", "status", "daemonset/hello", "--timeout="+clusterTime.String())
+	watch.lap("image runs on every node")
+	if n := kubectl(t, b.nodes[0], "get", "daemonset", "hello", "-o", "jsonpath={.status.numberAvailable}"); n != "3" {
+		t.Errorf("it runs on %s nodes", n)
+	}
+	for _, n := range b.nodes {
+		// Nothing listens for the LAN: neither at the image's name nor at the writing side.
+		if out := on(t, n, "ss", "-Hltn", "( sport = :5000 or sport = :5001 )"); out != "" {
+			t.Errorf("%s listens: %s", n, out)
+		}
+	}
+	b.readsOnly(t)
+}
+
+// readsOnly tries to push by the Service, as any pod could.
+func (b *box) readsOnly(t *testing.T) {
+	t.Helper()
+	out, err := b.nodes[1].Run(t.Context(), host.Cmd{Args: []string{"curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "http://10.96.0.11:5000/v2/team/hello/blobs/uploads/"}})
+	if err != nil || string(out) != "405" {
+		t.Errorf("an upload by the Service: %s, %v, want 405", out, err)
+	}
+}
+
+// openAPI gives the laptop an address in the cluster's subnet, and the administrator's
+// kubeconfig.
+func (b *box) openAPI(t *testing.T) {
+	t.Helper()
+	if err := b.lan.Run("ip", "address", "add", "10.77.0.2/24", "dev", "br0"); err != nil {
+		t.Fatal(err)
+	}
+	config := strings.ReplaceAll(on(t, b.nodes[0], "cat", "/etc/kubernetes/admin.conf"), "https://pi-node0:6443", "https://10.77.0.10:6443")
+	if err := os.WriteFile(filepath.Join(b.dir, "secrets", "kubeconfig"), []byte(config+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clusterctl runs the program at the laptop, which is on the LAN, and returns what it
+// printed.
+func (b *box) clusterctl(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	program, err := filepath.Abs("../../bin/clusterctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := b.lan.Inside(append([]string{program}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*clusterTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, inside[0], inside[1:]...)
+	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "KUBECONFIG=", "HOME="+b.dir)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	t.Logf("clusterctl %s\n%s%s", strings.Join(args, " "), stderr.String(), stdout.String())
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Fatalf("clusterctl %s: exit code %d, want %d: %v", strings.Join(args, " "), got, code, err)
+	}
+	return stdout.String()
+}

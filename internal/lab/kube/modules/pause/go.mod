@@ -1,0 +1,3 @@
+module picluster.lab/pause
+
+go 1.26.0
