@@ -14,5 +14,25 @@ func program() cli.Program {
 		Name:    "clusterctl",
 		Summary: "deploy and look after a cluster of Pis",
 		Version: version.String(),
+		Commands: func() []cli.Command {
+			return []cli.Command{
+				waitCommand(),
+				statusCommand(),
+				explainCommand(),
+				doctorCommand(),
+				kubeconfigCommand(),
+				nodeCommand(),
+				auditCommand(),
+				supportCommand(),
+				deployCommand(),
+				removeCommand(),
+				dashboardCommand(),
+				storageCommand(),
+				diskCommand(),
+				imagesCommand(),
+				registryCommand(),
+				demoCommand(),
+			}
+		},
 	}
 }

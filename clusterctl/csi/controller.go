@@ -15,11 +15,26 @@ import (
 	"picluster/clusterctl/gluster/engine"
 )
 
+// Volumes are what the controller is a face of: the engine, or an original Heketi.
+type Volumes interface {
+	// CreateVolume returns a volume of that name, if there is one already, with an
+	// engine.ErrExists.
+	CreateVolume(ctx context.Context, r engine.Request) (engine.Volume, error)
+	DeleteVolume(ctx context.Context, name string) error
+	ExpandVolume(ctx context.Context, name string, bytes int64) (engine.Volume, error)
+	Volume(ctx context.Context, name string) (engine.Volume, error)
+	Volumes(ctx context.Context) ([]engine.Volume, error) // by name
+	Room(ctx context.Context, r engine.Request) (bytes int64, err error)
+	Condition(ctx context.Context, v engine.Volume) (wrong string, err error)
+}
+
+var _ Volumes = (*engine.Engine)(nil)
+
 // Controller makes volumes.
 type Controller struct {
 	csi.UnimplementedControllerServer
-	Engine *engine.Engine
-	busy   busy
+	Volumes Volumes
+	busy    busy
 }
 
 // Sizes in bytes: of a volume that nobody gives one, and what sizes are multiples of.
@@ -105,7 +120,7 @@ func (c *Controller) CreateVolume(ctx context.Context, q *csi.CreateVolumeReques
 		return nil, err
 	}
 	defer end()
-	v, err := c.Engine.CreateVolume(ctx, r)
+	v, err := c.Volumes.CreateVolume(ctx, r)
 	if errors.Is(err, engine.ErrExists) {
 		err = compatible(v, r, q.CapacityRange)
 	} else {
@@ -141,7 +156,7 @@ func (c *Controller) DeleteVolume(ctx context.Context, q *csi.DeleteVolumeReques
 		return nil, err
 	}
 	defer end()
-	if err := c.Engine.DeleteVolume(ctx, q.VolumeId); err != nil && !errors.Is(err, engine.ErrNotFound) {
+	if err := c.Volumes.DeleteVolume(ctx, q.VolumeId); err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return nil, failure(err)
 	}
 	return &csi.DeleteVolumeResponse{}, nil
@@ -162,7 +177,7 @@ func (c *Controller) ControllerExpandVolume(ctx context.Context, q *csi.Controll
 		return nil, err
 	}
 	defer end()
-	v, err := c.Engine.ExpandVolume(ctx, q.VolumeId, bytes)
+	v, err := c.Volumes.ExpandVolume(ctx, q.VolumeId, bytes)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -174,7 +189,7 @@ func (c *Controller) ValidateVolumeCapabilities(ctx context.Context, q *csi.Vali
 	if err := required(map[string]bool{"volume id": q.VolumeId != "", "volume capabilities": len(q.VolumeCapabilities) > 0}); err != nil {
 		return nil, err
 	}
-	if _, err := c.Engine.Volume(ctx, q.VolumeId); err != nil {
+	if _, err := c.Volumes.Volume(ctx, q.VolumeId); err != nil {
 		return nil, failure(err)
 	}
 	if err := checkCapabilities(q.VolumeCapabilities); err != nil {
@@ -188,7 +203,7 @@ func (c *Controller) ValidateVolumeCapabilities(ctx context.Context, q *csi.Vali
 // ListVolumes implements csi.ControllerServer. A token is the name of the last volume
 // that has been listed, so that volumes that come and go do no harm.
 func (c *Controller) ListVolumes(ctx context.Context, q *csi.ListVolumesRequest) (*csi.ListVolumesResponse, error) {
-	volumes, err := c.Engine.Volumes(ctx)
+	volumes, err := c.Volumes.Volumes(ctx)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -225,7 +240,7 @@ func (c *Controller) ControllerGetVolume(ctx context.Context, q *csi.ControllerG
 	if err := required(map[string]bool{"volume id": q.VolumeId != ""}); err != nil {
 		return nil, err
 	}
-	v, err := c.Engine.Volume(ctx, q.VolumeId)
+	v, err := c.Volumes.Volume(ctx, q.VolumeId)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -237,11 +252,11 @@ func (c *Controller) ControllerGetVolumeHealth(ctx context.Context, q *csi.Contr
 	if err := required(map[string]bool{"volume id": q.VolumeId != ""}); err != nil {
 		return nil, err
 	}
-	v, err := c.Engine.Volume(ctx, q.VolumeId)
+	v, err := c.Volumes.Volume(ctx, q.VolumeId)
 	if err != nil {
 		return nil, failure(err)
 	}
-	wrong, err := c.Engine.Condition(ctx, v)
+	wrong, err := c.Volumes.Condition(ctx, v)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -264,7 +279,7 @@ func (c *Controller) GetCapacity(ctx context.Context, q *csi.GetCapacityRequest)
 	if len(q.VolumeCapabilities) > 0 && checkCapabilities(q.VolumeCapabilities) != nil {
 		return &csi.GetCapacityResponse{}, nil
 	}
-	room, err := c.Engine.Room(ctx, r)
+	room, err := c.Volumes.Room(ctx, r)
 	if err != nil {
 		return nil, failure(err)
 	}

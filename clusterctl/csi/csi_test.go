@@ -46,7 +46,7 @@ func newCluster(t *testing.T) cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := cluster{c, &driver.Controller{Engine: e}, &driver.Node{ID: "client", Host: c.Client}, t}
+	w := cluster{c, &driver.Controller{Volumes: e}, &driver.Node{ID: "client", Host: c.Client}, t}
 	for i, n := range c.Nodes {
 		added, err := e.AddNode(t.Context(), pool.ID, engine.Node{Manage: n.Name, Storage: n.Address, Zone: i + 1})
 		if err != nil {
@@ -115,7 +115,7 @@ func TestDriver_passesSanity(t *testing.T) {
 	if got := c.run(c.Client, `findmnt --noheadings --types fuse.glusterfs || true`); got != "" {
 		t.Errorf("it leaves mounted:\n%s", got)
 	}
-	if volumes, err := c.Engine.Volumes(t.Context()); err != nil || len(volumes) > 0 {
+	if volumes, err := c.Controller.Volumes.Volumes(t.Context()); err != nil || len(volumes) > 0 {
 		t.Errorf("it leaves volumes %v: %v", volumes, err)
 	}
 }

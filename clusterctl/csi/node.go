@@ -2,6 +2,8 @@ package csi
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -89,15 +91,45 @@ func (n *Node) stage(ctx context.Context, volume string, hosts []string, at stri
 			return err
 		}
 	}
-	if err := n.Host.Write(ctx, at, host.File{Mode: fs.ModeDir | 0o750}); err != nil {
-		return err
-	}
 	options := append([]string{"log-level=WARNING"}, flags...)
 	if len(hosts) > 1 { // whom to ask for the volume's bricks if the first one is away
 		options = append(options, "backup-volfile-servers="+strings.Join(hosts[1:], ":"))
 	}
-	return n.run(ctx, "mount", "-t", "glusterfs", "-o", strings.Join(options, ","), hosts[0]+":/"+volume, at)
+	if err := n.Host.Write(ctx, at, host.File{Mode: fs.ModeDir | 0o750}); err != nil {
+		return err
+	}
+	note, err := json.Marshal(stageNote{Hosts: hosts, Flags: flags})
+	if err == nil {
+		err = n.Host.Write(ctx, notePath(at), host.File{Mode: 0o600, Data: note})
+	}
+	if err != nil {
+		return err
+	}
+	program, err := n.mountProgram(ctx)
+	if err != nil {
+		return err
+	}
+	return n.run(ctx, append(program, "-t", "glusterfs", "-o", strings.Join(options, ","), hosts[0]+":/"+volume, at)...)
 }
+
+// mountProgram starts the client as a child of nobody: in a scope of its own, where
+// there is systemd, so that it is no part of the container and outlives it.
+func (n *Node) mountProgram(ctx context.Context) ([]string, error) {
+	if _, err := n.Host.Stat(ctx, "/sbin/mount.glusterfs"); errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("the node has no client of GlusterFS: install the Debian package glusterfs-client")
+	}
+	_, err := n.Host.Stat(ctx, "/run/systemd/system") // sd_booted(3)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []string{"mount"}, nil
+	}
+	return []string{"systemd-run", "--scope", "--quiet", "--collect", "--slice=picluster-storage", "mount"}, err
+}
+
+// stageNote is kept beside a staged volume: what the kernel does not know of it, for
+// Repair.
+type stageNote struct{ Hosts, Flags []string }
+
+func notePath(staged string) string { return staged + ".json" }
 
 // alive asks the file system for its size, which the client must answer.
 func (n *Node) alive(ctx context.Context, at string) error {
@@ -114,7 +146,12 @@ func (n *Node) NodeUnstageVolume(ctx context.Context, q *csi.NodeUnstageVolumeRe
 		return nil, err
 	}
 	defer end()
-	if err := n.unmount(ctx, path.Clean(q.StagingTargetPath)); err != nil {
+	at := path.Clean(q.StagingTargetPath)
+	err = n.unmount(ctx, at)
+	if err == nil {
+		err = n.Host.Remove(ctx, notePath(at))
+	}
+	if err != nil {
 		return nil, failure(err)
 	}
 	return &csi.NodeUnstageVolumeResponse{}, nil
@@ -161,11 +198,15 @@ func (n *Node) publish(ctx context.Context, q *csi.NodePublishVolumeRequest, sta
 	if err := n.Host.Write(ctx, target, host.File{Mode: fs.ModeDir | 0o750}); err != nil {
 		return failure(err)
 	}
+	return failure(n.bind(ctx, staged, target, readOnly))
+}
+
+func (n *Node) bind(ctx context.Context, from, to string, readOnly bool) error {
 	options := "bind"
 	if readOnly {
 		options += ",ro"
 	}
-	return failure(n.run(ctx, "mount", "-o", options, staged, target))
+	return n.run(ctx, "mount", "-o", options, from, to)
 }
 
 // NodeUnpublishVolume implements csi.NodeServer.

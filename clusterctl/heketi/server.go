@@ -59,6 +59,7 @@ func (s *Server) routes() http.Handler {
 		"DELETE /nodes/{id}":                   s.deleteNode,
 		"POST /nodes/{id}/state":               s.setNodeState,
 		"POST /nodes/{id}/tags":                s.setNodeTags,
+		"POST /nodes/{id}/renew":               s.renewNode,
 		"POST /devices":                        s.addDevice,
 		"GET /devices/{id}":                    s.device,
 		"DELETE /devices/{id}":                 s.deleteDevice,

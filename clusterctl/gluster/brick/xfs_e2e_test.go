@@ -30,13 +30,18 @@ const guestEnv = "PICLUSTER_GUEST"
 // guestTime is for an emulator on a busy machine; idle, all takes half a minute.
 const guestTime = 10 * time.Minute
 
-func TestXFS_limitsBricks(t *testing.T) {
+func TestXFS_limitsBricks(t *testing.T) { inGuest(t, xfsLimitsBricks) }
+
+// inGuest runs a test in a machine with Debian's kernel. The test itself starts again
+// there, as PID 1's child, and finds itself there.
+func inGuest(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
 	if os.Getenv(guestEnv) != "" {
-		xfsLimitsBricks(t)
+		test(t)
 		return
 	}
-	root := hosttest.NewTree(t, "sh", "mount", "umount", "findmnt", "insmod", "poweroff", "wipefs", "mkfs.xfs", "xfs_quota", "xfs_io",
-		"lsattr", "stat", "sync", "mv", "rm", "mkdir", "df", "dd", "cat", "ls", "tail", "touch", "cut")
+	root := hosttest.NewTree(t, "sh", "mount", "umount", "findmnt", "insmod", "poweroff", "wipefs", "mkfs.xfs", "xfs_growfs", "xfs_quota", "xfs_io",
+		"lsattr", "stat", "sync", "mv", "rm", "mkdir", "df", "dd", "cat", "ls", "tail", "touch", "cut", "lvm", "dmsetup", "thin_check")
 	image, modules := kernel(t, root)
 	build := exec.Command("go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test"), ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -46,12 +51,12 @@ func TestXFS_limitsBricks(t *testing.T) {
 	init := "#!/usr/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin " + guestEnv + "=1\n" +
 		"mkdir -p /proc /sys /dev /tmp /run\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\n" +
 		"for m in " + strings.Join(modules, " ") + "; do insmod /modules/$m.ko; done\n" +
-		"/test -test.v -test.run '^TestXFS_limitsBricks$'\necho o >/proc/sysrq-trigger\nwhile :; do :; done\n"
+		"/test -test.v -test.run '^" + t.Name() + "$'\necho o >/proc/sysrq-trigger\nwhile :; do :; done\n"
 	if err := os.WriteFile(filepath.Join(root, "init"), []byte(init), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	console := boot(t, image, root)
-	if !strings.Contains(console, "\nPASS\r\n") || !strings.Contains(console, "--- PASS: TestXFS_limitsBricks") {
+	if !strings.Contains(console, "\nPASS\r\n") || !strings.Contains(console, "--- PASS: "+t.Name()) {
 		t.Errorf("in the guest:\n%s", console)
 	}
 }
@@ -71,9 +76,9 @@ func kernel(t *testing.T, root string) (image string, modules []string) {
 	}
 	// In the order of their dependencies; what is built in is left out.
 	for _, name := range []string{"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
-		"crc32c_generic", "libcrc32c", "xfs"} {
+		"crc32c_generic", "libcrc32c", "xfs", "dax", "dm-mod", "dm-bufio", "dm-bio-prison", "dm-persistent-data", "dm-thin-pool"} {
 		var found []string
-		for _, depth := range []string{"*", "*/*"} { // lib/libcrc32c.ko, fs/xfs/xfs.ko
+		for _, depth := range []string{"*", "*/*", "*/*/*"} { // lib/libcrc32c.ko, fs/xfs/xfs.ko, drivers/md/persistent-data/…
 			more, err := filepath.Glob(filepath.Join(unpacked, "lib/modules/*/kernel", depth, name+".ko"))
 			if err != nil {
 				t.Fatal(err)

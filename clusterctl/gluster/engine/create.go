@@ -89,7 +89,7 @@ func (e *Engine) createIn(ctx context.Context, s State, c Cluster, id string, r 
 	if err != nil {
 		return Volume{}, err
 	}
-	placed, err := allocator.Place(e.devices(ctx, cli, c), e.allocation(r))
+	placed, err := allocator.Place(e.devices(ctx, cli, c), r.allocation(e.Bricks.Footprint))
 	if err != nil {
 		return Volume{}, fmt.Errorf("create volume %s: %w", r.Name, err)
 	}
@@ -102,7 +102,7 @@ func (e *Engine) createIn(ctx context.Context, s State, c Cluster, id string, r 
 		if err := cli.Create(ctx, r.Name, glusterSets(sets)); err != nil {
 			return err
 		}
-		if err := cli.Set(ctx, r.Name, options(id, r, sizesOf(sets))); err != nil {
+		if err := cli.Set(ctx, r.Name, e.options(id, r, sizesOf(sets))); err != nil {
 			return err
 		}
 		return cli.Start(ctx, r.Name, false)
@@ -114,16 +114,17 @@ func (e *Engine) createIn(ctx context.Context, s State, c Cluster, id string, r 
 	return e.find(ctx, s, id)
 }
 
-func (e *Engine) allocation(r Request) allocator.Request {
-	a := allocator.Request{Bytes: brickBytes(r.Bytes), Replicas: r.Replicas, MaxSets: maxSets, Footprint: e.Bricks.Footprint}
+func (r Request) allocation(footprint func(bytes int64) int64) allocator.Request {
+	a := allocator.Request{Bytes: brickBytes(r.Bytes), Replicas: r.Replicas, MaxSets: maxSets, Footprint: footprint}
 	if r.Arbiter {
 		a.ArbiterBytes = arbiterBytes(a.Bytes)
 	}
 	return a
 }
 
-func options(id string, r Request, sizes []setSize) map[string]string {
+func (e *Engine) options(id string, r Request, sizes []setSize) map[string]string {
 	all := map[string]string{"network.ping-timeout": pingTimeout}
+	maps.Copy(all, e.Options)
 	maps.Copy(all, r.Options)
 	all[optionID], all[optionBytes] = id, fmt.Sprint(r.Bytes)
 	all[optionSets], all[optionGID] = formatSets(sizes), fmt.Sprint(r.GID)

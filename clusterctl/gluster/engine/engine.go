@@ -29,6 +29,13 @@ type Engine struct {
 	// and belongs to whoever made it.
 	Reach func(ctx context.Context, n Node) (host.Host, error)
 
+	// Identify makes the glusterd of a node that knows nothing yet the pool's member
+	// of that UUID; nil: nodes are not renewed.
+	Identify func(ctx context.Context, h host.Host, uuid string) error
+
+	// Options are gluster's that all volumes get, unless they ask for others.
+	Options map[string]string
+
 	mu sync.Mutex
 }
 
@@ -44,7 +51,12 @@ type Backend interface {
 	Delete(ctx context.Context, h host.Host, d brick.Device, id string) error
 }
 
-var _, _ Backend = brick.XFS{}, brick.LoopFile{}
+// Backends are the ways to make bricks, by their names in cluster.yaml. A node needs
+// them too, by itself, when it boots.
+var Backends = map[string]interface {
+	Backend
+	brick.Kind
+}{"xfs": brick.XFS{}, "loopfile": brick.LoopFile{}, "lvmthin": brick.LVMThin{}}
 
 // What errors are about.
 var (

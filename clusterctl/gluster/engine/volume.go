@@ -248,16 +248,20 @@ func (e *Engine) Room(ctx context.Context, r Request) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		devices := e.devices(ctx, cli, c)
-		// The first size, in MiB, that does not fit; none of 1 EiB does.
-		size := sort.Search(1<<40, func(n int) bool {
-			r.Bytes = int64(n+1) * mib
-			_, err := allocator.Place(devices, e.allocation(r))
-			return err != nil
-		})
-		room = max(room, int64(size)*mib)
+		room = max(room, Largest(e.devices(ctx, cli, c), r, e.Bricks.Footprint))
 	}
 	return room, nil
+}
+
+// Largest is how large a volume of that kind could be on these devices, in bytes.
+func Largest(devices []allocator.Device, r Request, footprint func(bytes int64) int64) int64 {
+	// The first size, in MiB, that does not fit; none of 1 EiB does.
+	size := sort.Search(1<<40, func(n int) bool {
+		r.Bytes = int64(n+1) * mib
+		_, err := allocator.Place(devices, r.allocation(footprint))
+		return err != nil
+	})
+	return int64(size) * mib
 }
 
 // Condition says in a sentence what is wrong with a volume, "" if nothing is.
@@ -297,4 +301,27 @@ func (e *Engine) Condition(ctx context.Context, v Volume) (string, error) {
 		return "", nil
 	}
 	return fmt.Sprintf("%d of %d bricks are offline: those on %s", len(away), len(bricks), strings.Join(away, ", ")), nil
+}
+
+// EachPool does something by a node that speaks for its pool, for each pool.
+func (e *Engine) EachPool(ctx context.Context, do func(cli gluster.CLI) error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.Store.Load(ctx)
+	for _, c := range s.Clusters {
+		if err != nil || len(c.Nodes) == 0 {
+			continue
+		}
+		var cli gluster.CLI
+		if cli, _, err = e.speaker(ctx, c); err == nil {
+			err = do(cli)
+		}
+	}
+	return err
+}
+
+// Bytes is how large a volume of gluster's is by its options, 0 if it is not ours.
+func Bytes(v gluster.Volume) int64 {
+	n, _ := strconv.ParseInt(v.Options[optionBytes], 10, 64) // of another maker's there is none
+	return n
 }

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"picluster/clusterctl/gluster"
+	"picluster/clusterctl/gluster/brick"
+	"picluster/internal/host"
+)
+
+// RenewNode makes a node that has been set up anew, under its old name and address,
+// what the lost one was: the pool's member of that UUID, with the same bricks at the
+// same places, which are then filled from the other copies. Wipe permits to erase what
+// is on its devices. It can be repeated, and has nothing to do where all is in place.
+//
+// Volumes of which the lost node had the only copy are beyond that; they are named in
+// the error, and the others have been renewed.
+func (e *Engine) RenewNode(ctx context.Context, id string, wipe bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.settled(ctx)
+	if err != nil {
+		return err
+	}
+	c, n := s.node(id)
+	if n == nil {
+		return fmt.Errorf("renew node %s: %w", id, ErrNotFound)
+	}
+	if err := e.renew(ctx, s, *c, *n, wipe); err != nil {
+		return fmt.Errorf("renew node %s: %w", n, err)
+	}
+	e.log().Info("node renewed", "node", n.Manage)
+	return nil
+}
+
+func (e *Engine) renew(ctx context.Context, s State, c Cluster, n Node, wipe bool) error {
+	others := slices.DeleteFunc(slices.Clone(c.Nodes), func(other Node) bool { return other.ID == n.ID })
+	cli, self, err := e.speaker(ctx, Cluster{ID: c.ID, Nodes: others})
+	if err != nil {
+		return err
+	}
+	h, err := e.Reach(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := e.rejoin(ctx, cli, self, n, h); err != nil {
+		return err
+	}
+	for _, d := range n.Devices {
+		if err := e.Bricks.Prepare(ctx, h, d.brick(), wipe); err != nil {
+			return err
+		}
+	}
+	volumes, err := e.volumesOf(ctx, cli, s, c)
+	if err != nil {
+		return err
+	}
+	var lost []error
+	for _, v := range volumes {
+		if err := e.renewBricks(ctx, cli, h, n, v); err != nil {
+			lost = append(lost, fmt.Errorf("volume %s: %w", v.Name, err))
+		}
+	}
+	return errors.Join(lost...)
+}
+
+// rejoin gives the node the identity that the pool has under its address.
+func (e *Engine) rejoin(ctx context.Context, cli gluster.CLI, self, n Node, h host.Host) error {
+	peers, err := cli.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(peers, func(p gluster.Peer) bool { return slices.Contains(p.Names, n.Storage) })
+	own, err := gluster.CLI{Host: h}.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	// Gluster itself may call a stranger at a member's address connected.
+	if i >= 0 && !slices.ContainsFunc(own, func(p gluster.Peer) bool { return p.Local && p.UUID == peers[i].UUID }) {
+		switch {
+		case len(own) > 1:
+			return fmt.Errorf("%w: it is a member of another pool", ErrInUse)
+		case e.Identify == nil:
+			return errors.New("it is another machine than the pool knows, and nobody can tell it to be that one")
+		}
+		if err := e.Identify(ctx, h, peers[i].UUID); err != nil {
+			return err
+		}
+		// It knows nobody: the pool's members do not talk to it before it has talked
+		// to one of them.
+		if err := (gluster.CLI{Host: h}).Probe(ctx, self.Storage); err != nil {
+			return err
+		}
+	}
+	return e.join(ctx, Cluster{Nodes: []Node{self}}, n)
+}
+
+// renewBricks makes the node's bricks of a volume again where they are missing.
+func (e *Engine) renewBricks(ctx context.Context, cli gluster.CLI, h host.Host, n Node, v Volume) error {
+	renewed := false
+	for _, set := range v.Sets {
+		for _, b := range set {
+			if b.Node != n.ID {
+				continue
+			}
+			there, err := isBrick(ctx, h, b.At.Path)
+			if err != nil || there {
+				return err
+			}
+			if len(set) == 1 {
+				return fmt.Errorf("%w: %s had the only copy", ErrNotFound, n)
+			}
+			d := Device{ID: b.Device}
+			if i := slices.IndexFunc(n.Devices, func(d Device) bool { return d.ID == b.Device }); i >= 0 {
+				d = n.Devices[i]
+			}
+			if err := e.Bricks.Create(ctx, h, d.brick(), brick.Brick{ID: b.ID, Bytes: b.Bytes}); err != nil {
+				return err
+			}
+			if err := cli.ResetBrick(ctx, v.Name, b.At); err != nil {
+				return err
+			}
+			renewed = true
+		}
+	}
+	if !renewed {
+		return nil
+	}
+	return cli.StartHeal(ctx, v.Name)
+}
+
+// isBrick reports whether gluster has used a directory as a brick.
+func isBrick(ctx context.Context, h host.Host, path string) (bool, error) {
+	_, err := h.Stat(ctx, path+"/.glusterfs")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"picluster/clusterctl/keys"
+	"picluster/clusterctl/kube"
+	"picluster/clusterctl/observe"
+	"picluster/internal/cli"
+	"picluster/internal/joinapi"
+)
+
+// nodeRef is a node in Kubernetes.
+func nodeRef(name string) kube.Ref { return kube.Ref{APIVersion: "v1", Kind: "Node", Name: name} }
+
+// workerOnly refuses what would take the control plane away.
+func (d *site) workerOnly(what, node string) error {
+	if node != d.node0() {
+		return nil
+	}
+	return cli.Exit(cli.Refused, fmt.Errorf("%s %s: it is the control plane, without which there is no cluster", what, node))
+}
+
+// confirm asks for the node's name, unless a script has said yes.
+func confirm(env cli.Env, yes bool, node, loss string) error {
+	if yes {
+		return nil
+	}
+	answer, err := cli.Ask(env, loss+"\nType "+node+" to go on: ")
+	if err != nil {
+		return err
+	}
+	if answer != node {
+		return cli.Exit(cli.Refused, fmt.Errorf("go on with %s: the answer is %q", node, answer))
+	}
+	return nil
+}
+
+func nodeAddCommand() cli.Command {
+	var flags siteFlags
+	var limit time.Duration
+	return cli.Command{
+		Name: "add", Args: "[NODE...]", Summary: "let the new nodes of cluster.yaml in, and wait for them",
+		Details: "First raise nodes in cluster.yaml, run `imagebuilder init` and `imagebuilder write`, and\n" +
+			"switch the Pi on. node0 does not know the new card and lets it wait; this command\n" +
+			"approves it if it is one of those that were made here, and no other. A spare needs\n" +
+			"none of this.",
+		Examples: []string{"clusterctl node add", "clusterctl node add raspberrypi-node3"},
+		Flags: func(f *pflag.FlagSet) {
+			flags.register(f)
+			f.DurationVar(&limit, "timeout", waitTime, "how long to wait; 0 is for ever")
+		},
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			d, err := flags.open(env.Log)
+			if err != nil {
+				return err
+			}
+			if d.join == nil {
+				return noSecrets("add nodes")
+			}
+			if unknown := slices.IndexFunc(args, func(n string) bool { return !slices.Contains(d.cluster.NodeNames(), n) }); unknown >= 0 {
+				return cli.Exit(cli.Usage, cli.Hint(fmt.Errorf("add %s: cluster.yaml has no such node, but %s", args[unknown], list(d.cluster.NodeNames())),
+					"add it to nodes, then imagebuilder init and imagebuilder write"))
+			}
+			return d.admit(ctx, env, limit, args, "")
+		},
+	}
+}
+
+// admit waits until nodes are ready and approves their cards, if they were made here.
+// not is the id of a card that does not count: the one that is replaced.
+func (d *site) admit(ctx context.Context, env cli.Env, limit time.Duration, nodes []string, not string) error {
+	cards, err := d.keys.Cards()
+	if err != nil {
+		return err
+	}
+	if len(nodes) == 0 {
+		nodes = d.cluster.NodeNames()
+	}
+	approved := map[string]bool{}
+	w := waiter{live: cli.NewLive(env.Stderr), out: env.Stderr, names: nodes, limit: limit, lines: map[string]string{},
+		condition: condition{name: "ready", phase: observe.Ready}}
+	w.each = func(ctx context.Context, s *observe.Snapshot) error {
+		for _, name := range nodes {
+			n := s.Node(name)
+			if n == nil || n.CardState != joinapi.Waiting || approved[n.Card] || !newest(cards, name, n.Card) {
+				continue
+			}
+			if err := d.approve(ctx, name, n.Card, joinapi.Approve); err != nil {
+				return err
+			}
+			approved[n.Card] = true
+			fmt.Fprintf(env.Stderr, "%s: card %s was made here, and is approved\n", name, n.Card)
+		}
+		return nil
+	}
+	if not != "" {
+		w.holds = func(s *observe.Snapshot) string {
+			if n := s.Node(nodes[0]); n != nil && n.Card == not {
+				return "its new card was not seen yet"
+			}
+			return ""
+		}
+	}
+	return w.run(ctx, d.sources(10*time.Second))
+}
+
+// newest reports whether a card is the last one that was made for a name.
+func newest(cards []keys.Card, name, id string) bool {
+	last := ""
+	for _, c := range cards {
+		if c.Node == name {
+			last = c.ID
+		}
+	}
+	return last == id
+}
+
+// approve lets a card in, and its name, which a revocation has locked.
+func (d *site) approve(ctx context.Context, name, card, action string) error {
+	if err := d.join.Act(ctx, card, action); err != nil {
+		return joinError(err)
+	}
+	client, err := d.connect(ctx)
+	if err != nil {
+		return nil // no cluster yet, so nothing is locked
+	}
+	return unlockName(ctx, client, name)
+}
+
+func nodeRemoveCommand() cli.Command {
+	var flags drainFlags
+	var yes bool
+	return cli.Command{
+		Name: "remove", Args: "NODE", Summary: "take a node out of the cluster; its name is free then",
+		Details: "Its pods are moved to other nodes, Kubernetes forgets it, and its card opens nothing any\n" +
+			"more. Take its storage out first: `clusterctl disk evict`. A node that is dead is\n" +
+			"removed as well; one whose card may be in wrong hands is revoked instead.",
+		Examples: []string{"clusterctl node remove raspberrypi-node3", "clusterctl node remove --yes raspberrypi-node3"},
+		Flags:    func(f *pflag.FlagSet) { flags.register(f); f.BoolVar(&yes, "yes", false, "do not ask") },
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			d, err := flags.openFor(env, "node remove", args)
+			if err != nil {
+				return err
+			}
+			node := args[0]
+			if err := d.workerOnly("remove", node); err != nil {
+				return err
+			}
+			client, err := d.connect(ctx)
+			if err != nil {
+				return err
+			}
+			if err := confirm(env, yes, node, node+" leaves the cluster: what pods keep on its own disk is lost."); err != nil {
+				return err
+			}
+			return flags.remove(ctx, env, d, client, node)
+		},
+	}
+}
+
+// remove can be run again wherever it was interrupted: each part looks whether it is
+// done.
+func (f *drainFlags) remove(ctx context.Context, env cli.Env, d *site, client *kube.Client, node string) error {
+	there, err := f.empty(ctx, env, client, node)
+	if err != nil {
+		return apiError(err)
+	}
+	known, err := d.dismiss(ctx, node)
+	if err != nil {
+		return err
+	}
+	if !there && !known {
+		return cli.Exit(cli.Usage, cli.Hint(fmt.Errorf("remove %s: neither Kubernetes nor the join service has such a node", node), "clusterctl node list lists them"))
+	}
+	d.stopKubelet(ctx, env, node)
+	if err := client.Delete(ctx, nodeRef(node)); err != nil {
+		return apiError(err)
+	}
+	if err := unlockName(ctx, client, node); err != nil {
+		return apiError(err)
+	}
+	fmt.Fprintf(env.Stderr, "%s is out of the cluster; switch it off\n", node)
+	return nil
+}
+
+// empty drains a node; one that is not ready cannot end its pods any more.
+func (f *drainFlags) empty(ctx context.Context, env cli.Env, client *kube.Client, node string) (there bool, err error) {
+	o, err := client.Get(ctx, nodeRef(node))
+	if err != nil || o == nil {
+		return false, err
+	}
+	if dead, err := kube.NotReady(o); err != nil {
+		return true, err
+	} else if dead != "" {
+		return true, client.Drain(ctx, node, kube.DrainOptions{Force: true, Now: true})
+	}
+	return true, f.drain(ctx, env, client, node)
+}
+
+// dismiss takes the node's card out; known is false if it has none.
+func (d *site) dismiss(ctx context.Context, node string) (known bool, err error) {
+	if d.join == nil {
+		return false, noSecrets("remove the card of " + node)
+	}
+	err = d.join.Act(ctx, node, joinapi.Remove)
+	var refusal *joinapi.Refusal
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.As(err, &refusal) && refusal.Reason == joinapi.NoSuchCard:
+		return false, nil
+	case errors.As(err, &refusal) && (refusal.Reason == joinapi.Revoked || refusal.Reason == joinapi.Superseded):
+		return true, nil // it is out already
+	}
+	return false, joinError(err)
+}
+
+// stopTime bounds a courtesy.
+const stopTime = 20 * time.Second
+
+// stopKubelet keeps a machine that is still on from registering its node again. One
+// that is off does not matter: its card is out.
+func (d *site) stopKubelet(ctx context.Context, env cli.Env, node string) {
+	if d.login == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	remote, err := d.openNode(ctx, node)
+	if err != nil {
+		return
+	}
+	defer remote.Close()
+	if err := systemctl(ctx, remote, "disable", "--now", "kubelet.service"); err != nil {
+		fmt.Fprintf(env.Stderr, "%s: stop kubelet: %v\n", node, err)
+	}
+}
+
+func nodeReplaceCommand() cli.Command {
+	var flags drainFlags
+	var yes bool
+	return cli.Command{
+		Name: "replace", Args: "NODE", Summary: "give a node a new card, or a new board",
+		Details: "For a node whose card or board is broken. Its pods are moved, and it waits for the node's\n" +
+			"new card, which `imagebuilder write --node NODE` makes before or meanwhile, in the old\n" +
+			"Pi or in another one. The node comes back under its name.",
+		Examples: []string{"clusterctl node replace raspberrypi-node1"},
+		Flags:    func(f *pflag.FlagSet) { flags.register(f); f.BoolVar(&yes, "yes", false, "do not ask") },
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			d, err := flags.openFor(env, "node replace", args)
+			if err != nil {
+				return err
+			}
+			node := args[0]
+			if err := d.workerOnly("replace", node); err != nil {
+				return err
+			}
+			if d.join == nil {
+				return noSecrets("replace a node")
+			}
+			client, err := d.connect(ctx)
+			if err != nil {
+				return err
+			}
+			if err := confirm(env, yes, node, node+" is emptied: what pods keep on its own disk is lost."); err != nil {
+				return err
+			}
+			return flags.replace(ctx, env, d, client, node)
+		},
+	}
+}
+
+func (f *drainFlags) replace(ctx context.Context, env cli.Env, d *site, client *kube.Client, node string) error {
+	cards, err := d.join.Cards(ctx)
+	if err != nil {
+		return joinError(err)
+	}
+	old := observe.CardID(cards, node)
+	if _, err := f.empty(ctx, env, client, node); err != nil {
+		return apiError(err)
+	}
+	d.stopKubelet(ctx, env, node)
+	if err := errors.Join(client.Delete(ctx, nodeRef(node)), unlockName(ctx, client, node)); err != nil {
+		return apiError(err)
+	}
+	fmt.Fprintf(env.Stderr, "%s is empty. Write its new card (imagebuilder write --node %s DEVICE) and switch it on; this waits for it.\n", node, node)
+	return d.admit(ctx, env, waitTime, []string{node}, old)
+}
+
+func nodeRebootCommand() cli.Command {
+	var flags drainFlags
+	var noDrain bool
+	return cli.Command{
+		Name: "reboot", Args: "NODE", Summary: "empty a node, restart it, and wait until it is ready again",
+		Examples: []string{"clusterctl node reboot raspberrypi-node2", "clusterctl node reboot --no-drain raspberrypi-node2"},
+		Flags: func(f *pflag.FlagSet) {
+			flags.register(f)
+			f.BoolVar(&noDrain, "no-drain", false, "leave its pods there: they start again with it")
+		},
+		Run: func(ctx context.Context, env cli.Env, args []string) error {
+			d, err := flags.openFor(env, "node reboot", args)
+			if err != nil {
+				return err
+			}
+			if noDrain || !d.cluster.Kubernetes.Enabled {
+				return d.reboot(ctx, env, args[0], flags.timeout)
+			}
+			client, err := d.connect(ctx)
+			if err != nil {
+				return err
+			}
+			o, err := client.Get(ctx, nodeRef(args[0]))
+			if err != nil {
+				return apiError(err)
+			}
+			if o == nil {
+				return cli.Exit(cli.Usage, fmt.Errorf("reboot %s: %w", args[0], kube.ErrNoNode))
+			}
+			if err := flags.drain(ctx, env, client, args[0]); err != nil {
+				return apiError(err)
+			}
+			if err := d.reboot(ctx, env, args[0], flags.timeout); err != nil {
+				return err
+			}
+			if isCordoned(o) {
+				return nil // it was before, for whatever reason
+			}
+			return apiError(client.Cordon(ctx, args[0], false))
+		},
+	}
+}
+
+// reboot restarts a machine and waits until its node is ready in another boot.
+func (d *site) reboot(ctx context.Context, env cli.Env, node string, limit time.Duration) error {
+	remote, err := d.openNode(ctx, node)
+	if err != nil {
+		return err
+	}
+	before, err := bootID(ctx, remote)
+	if err == nil {
+		err = systemctl(ctx, remote, "reboot")
+	}
+	remote.Close()
+	// The connection may go before the answer comes.
+	if err != nil && !strings.Contains(err.Error(), "connection lost") {
+		return cli.Exit(cli.Device, fmt.Errorf("reboot %s: %w", node, err))
+	}
+	d.finder.Forget(node)
+	fmt.Fprintf(env.Stderr, "%s restarts\n", node)
+	if err := d.awaitBoot(ctx, node, before, limit); err != nil {
+		return err
+	}
+	if !d.cluster.Kubernetes.Enabled {
+		return nil
+	}
+	return d.waitReady(ctx, env, limit, node)
+}

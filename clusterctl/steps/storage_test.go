@@ -1,0 +1,108 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"picluster/clusterctl/gluster/pods"
+	"picluster/clusterctl/kube"
+	"picluster/internal/golden"
+	"picluster/internal/step"
+)
+
+func storageAddon(t *testing.T) []Addon {
+	t.Helper()
+	for _, a := range Addons() {
+		if a.Name == "storage" {
+			return []Addon{a}
+		}
+	}
+	t.Fatal("there is no add-on for storage")
+	return nil
+}
+
+// What is deployed is a reviewed file: the steps, and of the objects those that depend
+// on cluster.yaml.
+func TestStorage_isAsReviewed(t *testing.T) {
+	e := env(t, "spares: 1\nstorage: {replicas: 2, bricks: loopfile}\n")
+	stages := must(Deploy(e, storageAddon(t)))
+	var b strings.Builder
+	for _, stage := range stages {
+		fmt.Fprintf(&b, "# stage %s\n", stage.Name)
+		for _, s := range stage.Steps {
+			fmt.Fprintf(&b, "# %s\n", s.Name())
+		}
+	}
+	for _, o := range objectsOf(stages) {
+		switch o.GetKind() {
+		case "ConfigMap", "DaemonSet", "Deployment", "StorageClass":
+			data, err := yaml.Marshal(o.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "---\n%s", data)
+		}
+	}
+	golden.Equal(t, "testdata/deploy-storage.yaml", []byte(strings.ReplaceAll(b.String(), StorageImage(), "IMAGE")))
+}
+
+// The whole add-on on a real API server, whose controllers and played nodes run what is
+// deployed; only the storage's controller is played here.
+func TestStorage_onARealAPIServer(t *testing.T) {
+	w := newWorld(t)
+	e := env(t, "nodePrefix: pi-\n")
+	before := names(w.rests())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // the storage's controller, which finds fault with a node for a moment
+		problems := []string{"add node pi-node2: dial pi-node2: no route to host"}
+		for ; ctx.Err() == nil; time.Sleep(time.Second) {
+			if _, version, err := pods.ReadTopology(ctx, w.Client); err == nil && version != "" {
+				if err := pods.WriteProblems(ctx, w.Client, version, problems); err == nil {
+					problems = nil
+				}
+			}
+		}
+	}()
+	stages := must(Deploy(e, storageAddon(t)))
+	began := time.Now()
+	changed := w.run(stages)
+	t.Logf("%d changes in %v", len(changed), time.Since(began).Round(100*time.Millisecond))
+	if len(changed) < 20 {
+		t.Errorf("it changed only %q", changed)
+	}
+	secret, err := w.Get(ctx, keysRef)
+	if err != nil || secret == nil {
+		t.Fatalf("the keys: %v", err)
+	}
+	if again := w.run(stages); len(again) > 0 {
+		t.Errorf("the second time it changed %q", again)
+	}
+	if is, err := w.Get(ctx, keysRef); err != nil || is.GetResourceVersion() != secret.GetResourceVersion() {
+		t.Errorf("the second time the keys are others: %v", err)
+	}
+
+	// A volume in use is in the way of a removal.
+	w.apply(`{apiVersion: v1, kind: PersistentVolume, metadata: {name: pvc-1}, spec: {storageClassName: glusterfs-storage, capacity: {storage: 1Gi}, accessModes: [ReadWriteMany],
+		csi: {driver: glusterfs.picluster, volumeHandle: pvc-1}, claimRef: {namespace: default, name: photos}}}`)
+	remove := must(Remove(e, storageAddon(t)))
+	err = step.Run(ctx, w.Client, remove, nil)
+	if err == nil || !strings.Contains(err.Error(), "in use: default/photos") {
+		t.Errorf("with a volume in use it is removed: %v", err)
+	}
+	if err := (kube.Absent{Ref: kube.Ref{APIVersion: "v1", Kind: "PersistentVolume", Name: "pvc-1"}}).Apply(ctx, w.Client); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := step.Run(ctx, w.Client, remove, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.settled("controllers have cleaned up", func() string { return w.left(before) })
+}

@@ -1,0 +1,195 @@
+package steps
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"picluster/clusterctl/gluster/brick"
+	"picluster/clusterctl/gluster/pods"
+	"picluster/clusterctl/kube"
+	"picluster/internal/cli"
+	"picluster/internal/step"
+)
+
+// StorageNode wants a node of Kubernetes to be one of the storage, or not.
+type StorageNode struct {
+	Node string
+	Not  bool
+}
+
+// joinTime is how long a node may take to join that has not yet.
+const joinTime = 10 * time.Minute
+
+func (s StorageNode) ref() kube.Ref { return kube.Ref{APIVersion: "v1", Kind: "Node", Name: s.Node} }
+
+// Name implements Step.
+func (s StorageNode) Name() string { return "storage node " + s.Node }
+
+// Check implements Step.
+func (s StorageNode) Check(ctx context.Context, on *kube.Client) (string, error) {
+	n, err := on.Get(ctx, s.ref())
+	switch {
+	case err != nil:
+		return "", err
+	case n == nil && s.Not:
+		return "", nil
+	case n == nil:
+		return "has not joined the cluster", nil
+	case s.Not && n.GetLabels()[storageLabel] != "":
+		return "is labelled as one", nil
+	case s.Not || n.GetLabels()[storageLabel] == "glusterfs":
+		return "", nil
+	}
+	return "is not labelled as one", nil
+}
+
+// Apply implements Step. It waits for a node that has not joined.
+func (s StorageNode) Apply(ctx context.Context, on *kube.Client) error {
+	err := step.Wait{For: "node " + s.Node, Limit: joinTime}.Until(ctx, func(ctx context.Context) error {
+		n, err := on.Get(ctx, s.ref())
+		if err == nil && n == nil && !s.Not {
+			err = errors.New("it has not joined the cluster")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	labels := map[string]any{storageLabel: "glusterfs"}
+	if s.Not {
+		labels = map[string]any{} // what was ours and is not named goes
+	}
+	_, err = on.Apply(ctx, &kube.Object{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": s.Node, "labels": labels},
+	}})
+	return err
+}
+
+// Keys wants a Secret with the keys of Heketi's API. They are made once.
+type Keys struct{}
+
+// Name implements Step.
+func (Keys) Name() string { return "Secret " + pods.Namespace + "/" + StorageKeys }
+
+var keysRef = kube.Ref{APIVersion: "v1", Kind: "Secret", Namespace: pods.Namespace, Name: StorageKeys}
+
+// Check implements Step.
+func (Keys) Check(ctx context.Context, on *kube.Client) (string, error) {
+	o, err := on.Get(ctx, keysRef)
+	if err != nil {
+		return "", err
+	}
+	if o == nil {
+		return "is missing", nil
+	}
+	for _, user := range []string{"admin", "user"} {
+		if key, _, _ := unstructured.NestedString(o.Object, "data", user); key == "" {
+			return "has no key for " + user, nil
+		}
+	}
+	return "", nil
+}
+
+// Apply implements Step.
+func (Keys) Apply(ctx context.Context, on *kube.Client) error {
+	key := func() string { return base64.StdEncoding.EncodeToString([]byte(rand.Text())) }
+	_, err := on.Apply(ctx, &kube.Object{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+		"metadata": map[string]any{"namespace": keysRef.Namespace, "name": keysRef.Name},
+		"data":     map[string]any{"admin": key(), "user": key()},
+	}})
+	return err
+}
+
+// Converged wants the controller to have made of the nodes and devices what the
+// topology says. It changes nothing and waits.
+type Converged struct{}
+
+// convergeTime is for devices that are made ready one after the other.
+const convergeTime = 15 * time.Minute
+
+// Name implements Step.
+func (Converged) Name() string { return "storage topology" }
+
+// Check implements Step.
+func (Converged) Check(ctx context.Context, on *kube.Client) (string, error) {
+	p, err := pods.ReadProblems(ctx, on)
+	switch {
+	case err != nil:
+		return "", err
+	case !p.Known:
+		return "the controller has not looked at it", nil
+	}
+	return strings.Join(p.Problems, "; "), nil
+}
+
+// Apply implements Step. What a person has to decide is not waited for.
+func (c Converged) Apply(ctx context.Context, on *kube.Client) error {
+	var refused error
+	err := step.Wait{For: "the storage's devices", Limit: convergeTime}.Until(ctx, func(ctx context.Context) error {
+		drift, err := c.Check(ctx, on)
+		if err != nil || drift == "" {
+			return err
+		}
+		if strings.Contains(drift, brick.ErrData.Error()) { // in the controller's words
+			refused = cli.Exit(cli.Refused, cli.Hint(errors.New(drift), "clusterctl disk add NODE DEVICE --wipe erases it"))
+			return nil
+		}
+		return errors.New(drift)
+	})
+	if refused != nil {
+		return refused
+	}
+	return err
+}
+
+// NoVolumes wants no volume of the storage to be in use: whoever has one would lose it.
+type NoVolumes struct{}
+
+// Name implements Step.
+func (NoVolumes) Name() string { return "storage volumes" }
+
+// Check implements Step.
+func (NoVolumes) Check(ctx context.Context, on *kube.Client) (string, error) {
+	claims, err := StorageClaims(ctx, on)
+	if err != nil || len(claims) == 0 {
+		return "", err
+	}
+	return "in use: " + strings.Join(claims, ", "), nil
+}
+
+// Apply implements Step. Claims are a person's.
+func (s NoVolumes) Apply(ctx context.Context, on *kube.Client) error {
+	drift, err := s.Check(ctx, on)
+	if err == nil && drift != "" {
+		err = cli.Exit(cli.Refused, cli.Hint(fmt.Errorf("remove storage: volumes are %s", drift), "remove the claims first"))
+	}
+	return err
+}
+
+// StorageClaims lists who has volumes of the storage, as "NAMESPACE/CLAIM".
+func StorageClaims(ctx context.Context, on *kube.Client) ([]string, error) {
+	volumes, err := on.List(ctx, kube.Ref{APIVersion: "v1", Kind: "PersistentVolume"}, "")
+	if err != nil {
+		return nil, err
+	}
+	var claims []string
+	for _, v := range volumes {
+		if driver, _, _ := unstructured.NestedString(v.Object, "spec", "csi", "driver"); driver != StorageDriver {
+			continue
+		}
+		namespace, _, _ := unstructured.NestedString(v.Object, "spec", "claimRef", "namespace")
+		name, _, _ := unstructured.NestedString(v.Object, "spec", "claimRef", "name")
+		claims = append(claims, namespace+"/"+name)
+	}
+	slices.Sort(claims)
+	return claims, nil
+}
