@@ -48,7 +48,8 @@ func Endpoint(name string) string { return net.JoinHostPort(name, strconv.Itoa(A
 //
 // The phase bootstrap-token is left out: it makes a token for anybody, has the
 // certificate of any node approved, and shows cluster-info to the public. The join
-// service and its manifest are there instead.
+// service and its manifest are there instead. Without it kubeadm does not know a token
+// to show in its line to join by, so that is left out too.
 func Init(c *node.Config, b Board, patches string) ([]byte, error) {
 	k, address := c.Kubernetes, c.Network.ClusterAddress.Addr().String()
 	ignored := slices.Clone(k.IgnorePreflight)
@@ -63,7 +64,7 @@ func Init(c *node.Config, b Board, patches string) ([]byte, error) {
 		object{"apiVersion": version, "kind": "InitConfiguration",
 			"localAPIEndpoint": object{"advertiseAddress": address, "bindPort": APIPort},
 			"nodeRegistration": registration(c, k.Labels, taints, ignored),
-			"skipPhases":       []string{"bootstrap-token"},
+			"skipPhases":       []string{"bootstrap-token", "show-join-command"},
 			"patches":          object{"directory": patches},
 			"timeouts":         patience,
 		},

@@ -208,7 +208,10 @@ func TestPayload_survivesAPowerCut(t *testing.T) {
 func TestPayload_saysThatTheCardIsFull(t *testing.T) {
 	t.Parallel()
 	h, root := offline(t)
-	small := filepath.Join(root, "opt")
+	small := filepath.Join(root, "opt/brought")
+	if err := os.MkdirAll(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatal(err)
 	}

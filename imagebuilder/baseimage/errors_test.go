@@ -17,7 +17,7 @@ func TestErrors_sayWhatIsWrong(t *testing.T) {
 		err  error
 		says string
 	}{
-		{&DigestError{"x.img.xz", a, b}, "verify x.img.xz: sha256 is " + b + ", want " + a},
+		{&DigestError{Source: "x.img.xz", Want: a, Got: b}, "verify x.img.xz: sha256 is " + b + ", want " + a},
 		{&CorruptError{"x.img.xz", "xz", 1234, false, errors.New("checksum error")}, "decompress x.img.xz: xz data is damaged near byte 1234: checksum error"},
 		{&CorruptError{"x.zip", "zip", 99, true, io.ErrUnexpectedEOF}, "decompress x.zip: zip data is cut off near byte 99: unexpected EOF"},
 		{&DownloadError{URL: "https://h/x", Status: 404}, "download https://h/x: server answers 404 Not Found"},
