@@ -63,6 +63,8 @@ var rules = []rule{
 		because: "the engine knows none of our nouns, not even a machine"},
 	{from: "internal/cli", prefix: []string{module}, but: []string{module + "internal/cli"},
 		because: "the frame knows none of our nouns"},
+	{from: "internal/lab/netns", prefix: []string{module}, but: []string{module + "internal/lab/netns", module + "internal/lab/tool", module + "internal/host", module + "internal/secret"},
+		because: "a machine of namespaces is what its user makes of it"},
 	{from: "overlays", prefix: []string{module}, but: []string{module + "overlays"},
 		because: "overlays are bytes"},
 	{from: "internal/web", prefix: []string{module}, but: []string{module + "internal/web"},

@@ -15,7 +15,7 @@ import (
 // (github.com/opencontainers/image-spec, image-layout.md), the form that `ctr images
 // import` takes. containerd gives the image the name that stands in the annotation.
 // open opens a file of the payload; what it gives is compared with its digest on the
-// way, and a wrong byte ends the archive before it is whole, so nothing is imported.
+// way, and a wrong byte ends the archive before its index, so nothing is imported.
 func (i Image) Archive(w io.Writer, open func(blob.Ref) (io.ReadCloser, error)) error {
 	index, err := json.Marshal(ociIndex{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json", Manifests: []ociDescriptor{{
 		MediaType: i.MediaType, Digest: "sha256:" + i.Manifest.SHA256, Size: i.Manifest.Size,
@@ -25,14 +25,6 @@ func (i Image) Archive(w io.Writer, open func(blob.Ref) (io.ReadCloser, error)) 
 		return err
 	}
 	out := tar.NewWriter(w)
-	for _, f := range []struct{ name, text string }{{"oci-layout", `{"imageLayoutVersion":"1.0.0"}`}, {"index.json", string(index)}} {
-		if err := out.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.text)), Typeflag: tar.TypeReg}); err != nil {
-			return err
-		}
-		if _, err := io.WriteString(out, f.text); err != nil {
-			return err
-		}
-	}
 	written := map[string]bool{}
 	for _, ref := range i.Files() {
 		if written[ref.SHA256] {
@@ -41,6 +33,17 @@ func (i Image) Archive(w io.Writer, open func(blob.Ref) (io.ReadCloser, error)) 
 		written[ref.SHA256] = true
 		if err := addBlob(out, ref, open); err != nil {
 			return fmt.Errorf("read image %s: %w", i.Name, err)
+		}
+	}
+	// containerd takes the end of the stream for the end of the archive, wherever it
+	// comes, and makes an image of what it has by then. Without the index that is
+	// nothing.
+	for _, f := range []struct{ name, text string }{{"oci-layout", `{"imageLayoutVersion":"1.0.0"}`}, {"index.json", string(index)}} {
+		if err := out.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.text)), Typeflag: tar.TypeReg}); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(out, f.text); err != nil {
+			return err
 		}
 	}
 	return out.Close()

@@ -85,14 +85,7 @@ func (n *Node) PowerOn() {
 		t.Fatal(err)
 	}
 	defer console.Close()
-	args := []string{"--mount", "--propagation", "slave", "sh", "-c", bootScript, "boot.sh", n.Name, n.dir, n.lan.root + "/root", n.cgroup()}
-	if n.lan.Shelf != "" {
-		args = append(args, "--bind-ro="+n.lan.Shelf+":/media")
-	}
-	for i, dir := range onDisk {
-		args = append(args, "--bind="+filepath.Join(n.dir, n.volumes()[i])+":"+dir)
-	}
-	cmd := exec.Command("unshare", args...)
+	cmd := n.command()
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -100,20 +93,44 @@ func (n *Node) PowerOn() {
 	}
 	n.nspawn = cmd
 	netns.Await(t, n.Name, func() error {
-		pid, err := netns.Child(cmd.Process.Pid)
+		pid, err := n.first()
 		if err == nil {
 			err = isSystemd(pid)
 		}
 		if err == nil {
 			n.On(pid)
 		}
-		if syscall.Kill(cmd.Process.Pid, 0) != nil {
-			t.Fatalf("boot %s: it ends at once: %s", n, n.consoleTail())
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, n.consoleTail())
 		}
 		return err
 	})
 	n.openCgroups()
 	n.lan.PlugIn(n.port(), n.PID(), "eth0")
+}
+
+// command starts the node in processes of its own, so that nothing of it is left behind
+// if the test is killed: what nspawn starts does not end with nspawn.
+func (n *Node) command() *exec.Cmd {
+	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave",
+		"sh", "-c", bootScript, "boot.sh", n.Name, n.dir, filepath.Join(n.lan.root, "root"), n.cgroup()}
+	if n.lan.Shelf != "" {
+		args = append(args, "--bind-ro="+n.lan.Shelf+":/media")
+	}
+	for i, dir := range onDisk {
+		args = append(args, "--bind="+filepath.Join(n.dir, n.volumes()[i])+":"+dir)
+	}
+	return exec.Command("unshare", args...)
+}
+
+// first is the process id of the node's PID 1, the only child of nspawn, which is
+// unshare's.
+func (n *Node) first() (int, error) {
+	nspawn, err := netns.Child(n.nspawn.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	return netns.Child(nspawn)
 }
 
 // isSystemd reports whether nspawn has mounted all, and given way to PID 1.
@@ -169,7 +186,7 @@ func (n *Node) PowerCut() {
 		return
 	}
 	n.Off()
-	if pid, err := netns.Child(n.nspawn.Process.Pid); err == nil { // also of one that never got up
+	if pid, err := n.first(); err == nil { // also of one that never got up
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	n.ended(30 * time.Second)

@@ -20,7 +20,7 @@ const release = "trixie"
 // packages is what Kubernetes and the agent find on Raspberry Pi OS Lite.
 const packages = `avahi-daemon busybox ca-certificates conntrack curl dbus e2fsprogs ethtool fdisk gpgv iproute2 iptables
 	iputils-ping kmod libnss-mdns mount netbase network-manager nftables openssh-server parted procps socat sudo
-	systemd systemd-sysv systemd-timesyncd udev util-linux`
+	systemd systemd-sysv systemd-timesyncd tzdata udev util-linux`
 
 // Root is the directory of a Debian that nodes' disks begin with: shared, not to be
 // written to. The first call makes it, which takes a minute or two.
