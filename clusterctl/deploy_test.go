@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,6 +50,7 @@ func TestCommands_onARealAPIServer(t *testing.T) {
 	}{
 		{"another cluster is refused", (*apiWorld).refusesAnotherCluster},
 		{"strangers are told so", (*apiWorld).tellsStrangers},
+		{"another authority", (*apiWorld).trustsItsOwnAuthorityOnly},
 		{"a registry needs storage", (*apiWorld).registryNeedsStorage},
 		{"deploy", (*apiWorld).deploys},
 		{"push", (*apiWorld).pushes},
@@ -90,6 +92,19 @@ func (w *apiWorld) tellsStrangers(t *testing.T) {
 		if _, stderr := w.want(cli.Failed, "deploy", "--kubeconfig", kubeconfig); !strings.HasSuffix(stderr, "clusterctl: hint: "+hint+"\n") || strings.Count(stderr, "error:") != 1 {
 			t.Errorf("got %s", stderr)
 		}
+	}
+}
+
+// Another API server at the same address: a cluster that was made anew.
+func (w *apiWorld) trustsItsOwnAuthorityOnly(t *testing.T) {
+	data, err := os.ReadFile(w.plane.Kubeconfig("admin", "system:masters"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("another.conf", strings.ReplaceAll(string(data), w.plane.CAFile(), strings.Replace(w.plane.CAFile(), "ca.crt", "admin.crt", 1)))
+	_, stderr := w.want(cli.Integrity, "deploy", "--kubeconfig", filepath.Join(w.dir, "another.conf"))
+	if !strings.HasPrefix(stderr, "clusterctl: error: trust the API server: x509: certificate signed by unknown authority") || strings.Count(stderr, "error:") != 1 {
+		t.Errorf("got %s", stderr)
 	}
 }
 

@@ -39,7 +39,7 @@ func doctorCommand() cli.Command {
 			registerOutput(f, &output)
 			f.BoolVar(&pre, "pre", false, "only what has to be right before Pis are switched on")
 			f.StringVar(&node, "node", "", "look at this `node` from within")
-			f.DurationVar(&limit, "timeout", 10*time.Second, "how long each part may take to answer")
+			f.DurationVar(&limit, "timeout", sourceTime, "how long each part may take to answer")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			err := errors.Join(noOperands("doctor", args), checkOutput(output))

@@ -15,6 +15,12 @@ func explainCommand() cli.Command {
 		Name: "explain", Args: "[ID]", Summary: "explain a warning of status and what helps",
 		Details:  "Without an id it lists all warnings that there are. Ids keep their meaning for ever.",
 		Examples: []string{"clusterctl explain N201", "clusterctl explain"},
+		Complete: func([]string) (ids []string) {
+			for _, p := range observe.Problems {
+				ids = append(ids, p.ID)
+			}
+			return ids
+		},
 		Run: func(_ context.Context, env cli.Env, args []string) error {
 			switch len(args) {
 			case 0:

@@ -30,6 +30,7 @@ func program() cli.Program {
 				storageCommand(),
 				diskCommand(),
 				imagesCommand(),
+				maintenanceCommand(),
 				registryCommand(),
 				demoCommand(),
 			}

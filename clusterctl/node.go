@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"picluster/clusterctl/kube"
-	"picluster/clusterctl/observe"
 	"picluster/internal/cli"
 	"picluster/internal/joinapi"
+	"picluster/internal/spec"
 )
 
 func nodeCommand() cli.Command {
@@ -85,7 +85,7 @@ func nodeApproveCommand() cli.Command {
 	var flags siteFlags
 	var rebind bool
 	return cli.Command{
-		Name: "approve", Args: "NODE|CARD-ID", Summary: "let a card in that waits for it",
+		Name: "approve", Complete: completeNodes, Args: "NODE|CARD-ID", Summary: "let a card in that waits for it",
 		Details: "A card waits if node0 was made before it, if a working node has its name, or if it\n" +
 			"has had many tokens. --rebind accepts the board, or the key, that was in conflict: for\n" +
 			"a card that you have put into another Pi yourself.",
@@ -113,6 +113,15 @@ func nodeApproveCommand() cli.Command {
 			return nil
 		},
 	}
+}
+
+// completeNodes offers the names of nodes, where cluster.yaml is.
+func completeNodes([]string) []string {
+	c, err := spec.Load("cluster.yaml")
+	if err != nil {
+		return nil
+	}
+	return c.NodeNames()
 }
 
 // openFor is open for a command about exactly one node.
@@ -160,7 +169,7 @@ func nodeUncordonCommand() cli.Command {
 func nodeChange(name, summary, example string, change func(context.Context, *kube.Client, string) error, done string) cli.Command {
 	var flags siteFlags
 	return cli.Command{
-		Name: name, Args: "NODE", Summary: summary, Examples: []string{example}, Flags: flags.register,
+		Name: name, Complete: completeNodes, Args: "NODE", Summary: summary, Examples: []string{example}, Flags: flags.register,
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			d, err := flags.openFor(env, "node "+name, args)
 			if err != nil {
@@ -212,7 +221,7 @@ func (f *drainFlags) drain(ctx context.Context, env cli.Env, client *kube.Client
 func nodeDrainCommand() cli.Command {
 	var flags drainFlags
 	return cli.Command{
-		Name: "drain", Args: "NODE", Summary: "move all pods off a node",
+		Name: "drain", Complete: completeNodes, Args: "NODE", Summary: "move all pods off a node",
 		Details: "The node is cordoned and its pods are evicted, which respects PodDisruptionBudgets; those\n" +
 			"of DaemonSets stay. `clusterctl node uncordon` undoes it.",
 		Examples: []string{"clusterctl node drain raspberrypi-node2"},
@@ -237,7 +246,5 @@ func nodeDrainCommand() cli.Command {
 
 // waitReady waits for nodes, with the table of `clusterctl wait`.
 func (d *site) waitReady(ctx context.Context, env cli.Env, limit time.Duration, nodes ...string) error {
-	w := waiter{live: cli.NewLive(env.Stderr), out: env.Stderr, names: nodes, limit: limit, lines: map[string]string{},
-		condition: condition{name: "ready", phase: observe.Ready}}
-	return w.run(ctx, d.sources(10*time.Second))
+	return newWaiter(env, limit, nodes).run(ctx, d.sources(sourceTime))
 }

@@ -91,7 +91,7 @@ func TestNodeRevoke_worksWhenTheAPIServerIsDown(t *testing.T) {
 	if code != cli.Partial || !strings.Contains(stderr, "its card is revoked") || !strings.Contains(stderr, "run it again when the API server answers") {
 		t.Errorf("%d\n%s", code, stderr)
 	}
-	if _, err := w.enroll("pi-node1", 1); err == nil || !strings.Contains(err.Error(), "was revoked") {
+	if _, err := w.enroll("pi-node1", 2); err == nil || !strings.Contains(err.Error(), "was revoked") {
 		t.Errorf("the card afterwards: %v", err)
 	}
 	if code, _, stderr := w.run("node", "revoke", "--yes", desk.NodeName(0)); code != cli.Refused {

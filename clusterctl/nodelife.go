@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"picluster/clusterctl/gluster/pods"
+	"picluster/clusterctl/heketi"
 	"picluster/clusterctl/keys"
 	"picluster/clusterctl/kube"
 	"picluster/clusterctl/observe"
+	"picluster/clusterctl/steps"
 	"picluster/internal/cli"
 	"picluster/internal/joinapi"
 )
@@ -47,7 +49,7 @@ func nodeAddCommand() cli.Command {
 	var flags siteFlags
 	var limit time.Duration
 	return cli.Command{
-		Name: "add", Args: "[NODE...]", Summary: "let the new nodes of cluster.yaml in, and wait for them",
+		Name: "add", Complete: completeNodes, Args: "[NODE...]", Summary: "let the new nodes of cluster.yaml in, and wait for them",
 		Details: "First raise nodes in cluster.yaml, run `imagebuilder init` and `imagebuilder write`, and\n" +
 			"switch the Pi on. node0 does not know the new card and lets it wait; this command\n" +
 			"approves it if it is one of those that were made here, and no other. A spare needs\n" +
@@ -85,8 +87,7 @@ func (d *site) admit(ctx context.Context, env cli.Env, limit time.Duration, node
 		nodes = d.cluster.NodeNames()
 	}
 	approved := map[string]bool{}
-	w := waiter{live: cli.NewLive(env.Stderr), out: env.Stderr, names: nodes, limit: limit, lines: map[string]string{},
-		condition: condition{name: "ready", phase: observe.Ready}}
+	w := newWaiter(env, limit, nodes)
 	w.each = func(ctx context.Context, s *observe.Snapshot) error {
 		for _, name := range nodes {
 			n := s.Node(name)
@@ -109,7 +110,7 @@ func (d *site) admit(ctx context.Context, env cli.Env, limit time.Duration, node
 			return ""
 		}
 	}
-	return w.run(ctx, d.sources(10*time.Second))
+	return w.run(ctx, d.sources(sourceTime))
 }
 
 // newest reports whether a card is the last one that was made for a name.
@@ -139,9 +140,10 @@ func nodeRemoveCommand() cli.Command {
 	var flags drainFlags
 	var yes bool
 	return cli.Command{
-		Name: "remove", Args: "NODE", Summary: "take a node out of the cluster; its name is free then",
+		Name: "remove", Complete: completeNodes, Args: "NODE", Summary: "take a node out of the cluster; its name is free then",
 		Details: "Its pods are moved to other nodes, Kubernetes forgets it, and its card opens nothing any\n" +
-			"more. Take its storage out first: `clusterctl disk evict`. A node that is dead is\n" +
+			"more. One that has data of the shared storage is refused: `clusterctl disk evict`\n" +
+			"moves that first, --force gives it up. A node that is dead is\n" +
 			"removed as well; one whose card may be in wrong hands is revoked instead.",
 		Examples: []string{"clusterctl node remove raspberrypi-node3", "clusterctl node remove --yes raspberrypi-node3"},
 		Flags:    func(f *pflag.FlagSet) { flags.register(f); f.BoolVar(&yes, "yes", false, "do not ask") },
@@ -169,6 +171,11 @@ func nodeRemoveCommand() cli.Command {
 // remove can be run again wherever it was interrupted: each part looks whether it is
 // done.
 func (f *drainFlags) remove(ctx context.Context, env cli.Env, d *site, client *kube.Client, node string) error {
+	if !f.force {
+		if err := keepsNoBricks(ctx, client, node); err != nil {
+			return err
+		}
+	}
 	there, err := f.empty(ctx, env, client, node)
 	if err != nil {
 		return apiError(err)
@@ -188,6 +195,34 @@ func (f *drainFlags) remove(ctx context.Context, env cli.Env, d *site, client *k
 		return apiError(err)
 	}
 	fmt.Fprintf(env.Stderr, "%s is out of the cluster; switch it off\n", node)
+	return nil
+}
+
+// keepsNoBricks refuses to take out a node that has data of volumes: where it has the
+// last whole copy, that would be the end of it.
+func keepsNoBricks(ctx context.Context, client *kube.Client, node string) error {
+	there, err := client.Get(ctx, kube.Ref{APIVersion: "v1", Kind: "Secret", Namespace: pods.Namespace, Name: steps.StorageKeys})
+	if err != nil || there == nil {
+		return apiError(err) // no storage was deployed
+	}
+	ctx, cancel := context.WithCancel(ctx) // of the tunnel
+	defer cancel()
+	storage, err := controller(ctx, client)
+	var nodes []heketi.Node
+	if err == nil {
+		nodes, err = storage.Nodes(ctx)
+	}
+	if err != nil {
+		return cli.Hint(fmt.Errorf("ask the storage what %s has of it: %w", node, err), "--force removes the node all the same")
+	}
+	for _, n := range nodes {
+		for _, disk := range n.Devices {
+			if n.Name == node && disk.Bricks > 0 {
+				return cli.Exit(cli.Refused, cli.Hint(fmt.Errorf("remove %s: it has %d bricks of volumes on %s", node, disk.Bricks, disk.Name),
+					fmt.Sprintf("clusterctl disk evict %s %s moves them first; --force gives them up", node, disk.Name)))
+			}
+		}
+	}
 	return nil
 }
 
@@ -248,7 +283,7 @@ func nodeReplaceCommand() cli.Command {
 	var flags drainFlags
 	var yes bool
 	return cli.Command{
-		Name: "replace", Args: "NODE", Summary: "give a node a new card, or a new board",
+		Name: "replace", Complete: completeNodes, Args: "NODE", Summary: "give a node a new card, or a new board",
 		Details: "For a node whose card or board is broken. Its pods are moved, and it waits for the node's\n" +
 			"new card, which `imagebuilder write --node NODE` makes before or meanwhile, in the old\n" +
 			"Pi or in another one. The node comes back under its name.",
@@ -292,74 +327,11 @@ func (f *drainFlags) replace(ctx context.Context, env cli.Env, d *site, client *
 		return apiError(err)
 	}
 	fmt.Fprintf(env.Stderr, "%s is empty. Write its new card (imagebuilder write --node %s DEVICE) and switch it on; this waits for it.\n", node, node)
-	return d.admit(ctx, env, waitTime, []string{node}, old)
-}
-
-func nodeRebootCommand() cli.Command {
-	var flags drainFlags
-	var noDrain bool
-	return cli.Command{
-		Name: "reboot", Args: "NODE", Summary: "empty a node, restart it, and wait until it is ready again",
-		Examples: []string{"clusterctl node reboot raspberrypi-node2", "clusterctl node reboot --no-drain raspberrypi-node2"},
-		Flags: func(f *pflag.FlagSet) {
-			flags.register(f)
-			f.BoolVar(&noDrain, "no-drain", false, "leave its pods there: they start again with it")
-		},
-		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			d, err := flags.openFor(env, "node reboot", args)
-			if err != nil {
-				return err
-			}
-			if noDrain || !d.cluster.Kubernetes.Enabled {
-				return d.reboot(ctx, env, args[0], flags.timeout)
-			}
-			client, err := d.connect(ctx)
-			if err != nil {
-				return err
-			}
-			o, err := client.Get(ctx, nodeRef(args[0]))
-			if err != nil {
-				return apiError(err)
-			}
-			if o == nil {
-				return cli.Exit(cli.Usage, fmt.Errorf("reboot %s: %w", args[0], kube.ErrNoNode))
-			}
-			if err := flags.drain(ctx, env, client, args[0]); err != nil {
-				return apiError(err)
-			}
-			if err := d.reboot(ctx, env, args[0], flags.timeout); err != nil {
-				return err
-			}
-			if isCordoned(o) {
-				return nil // it was before, for whatever reason
-			}
-			return apiError(client.Cordon(ctx, args[0], false))
-		},
-	}
-}
-
-// reboot restarts a machine and waits until its node is ready in another boot.
-func (d *site) reboot(ctx context.Context, env cli.Env, node string, limit time.Duration) error {
-	remote, err := d.openNode(ctx, node)
-	if err != nil {
+	if err := d.admit(ctx, env, waitTime, []string{node}, old); err != nil {
 		return err
 	}
-	before, err := bootID(ctx, remote)
-	if err == nil {
-		err = systemctl(ctx, remote, "reboot")
+	if d.cluster.Storage.Backend != "none" {
+		fmt.Fprintf(env.Stderr, "clusterctl storage renew %s fills its disk from the other copies\n", node)
 	}
-	remote.Close()
-	// The connection may go before the answer comes.
-	if err != nil && !strings.Contains(err.Error(), "connection lost") {
-		return cli.Exit(cli.Device, fmt.Errorf("reboot %s: %w", node, err))
-	}
-	d.finder.Forget(node)
-	fmt.Fprintf(env.Stderr, "%s restarts\n", node)
-	if err := d.awaitBoot(ctx, node, before, limit); err != nil {
-		return err
-	}
-	if !d.cluster.Kubernetes.Enabled {
-		return nil
-	}
-	return d.waitReady(ctx, env, limit, node)
+	return nil
 }

@@ -141,7 +141,10 @@ func list(names []string) string {
 // and a hint.
 func apiError(err error) error {
 	var away *kube.Unreachable
+	var untrusted *kube.UntrustedError
 	switch {
+	case errors.As(err, &untrusted):
+		return cli.Exit(cli.Integrity, cli.Hint(err, "the kubeconfig is of another cluster, or of this one before it was made anew: clusterctl kubeconfig fetches a new one"))
 	case errors.As(err, &away):
 		return cli.Exit(cli.Device, cli.Hint(err, "clusterctl status tells which nodes are up"))
 	case apierrors.IsUnauthorized(err):

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"picluster/clusterctl/kube"
+	"picluster/clusterctl/observe"
 	"picluster/internal/cli"
 	"picluster/internal/joinapi"
 )
@@ -20,7 +21,7 @@ func nodeRevokeCommand() cli.Command {
 	var flags siteFlags
 	var yes bool
 	return cli.Command{
-		Name: "revoke", Args: "NODE|CARD-ID", Summary: "lock a node out whose card is lost or stolen",
+		Name: "revoke", Complete: completeNodes, Args: "NODE|CARD-ID", Summary: "lock a node out whose card is lost or stolen",
 		Details: "At once and for good: its card opens nothing any more, what it has of Kubernetes may\n" +
 			"change nothing, and its pods are started elsewhere. What the thief can have read stays\n" +
 			"read: it lists what has to be changed. A new card of the node is let in with\n" +
@@ -152,9 +153,6 @@ func secretsOf(pod *kube.Object) (names []string) {
 	return names
 }
 
-// lockLabel marks the policies below.
-const lockLabel = "picluster.io/revoked-node"
-
 // lockName has the API server refuse whatever a node of that name wants to change.
 // The kubelet's certificate is valid until it ends, and with it a machine whose Node
 // was deleted would register it again; Kubernetes has no list of revoked
@@ -182,7 +180,7 @@ func unlockName(ctx context.Context, client *kube.Client, node string) error {
 }
 
 func lockObjects(node string) (policy, binding *kube.Object) {
-	metadata := map[string]any{"name": "picluster-revoked-" + node, "labels": map[string]any{lockLabel: node}}
+	metadata := map[string]any{"name": "picluster-revoked-" + node, "labels": map[string]any{observe.RevokedLabel: node}}
 	policy = &kube.Object{Object: map[string]any{
 		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
 		"spec": map[string]any{

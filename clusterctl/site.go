@@ -88,6 +88,9 @@ func (d *site) openKeys(log *slog.Logger) (err error) {
 // node0 is the control plane's name.
 func (d *site) node0() string { return d.cluster.Nodes[0].Name }
 
+// sourceTime is how long each source may take, unless a person says otherwise.
+const sourceTime = 10 * time.Second
+
 // sources are all that can be asked from here.
 func (d *site) sources(limit time.Duration) observe.Sources {
 	s := observe.Sources{Cluster: d.cluster, ID: d.id, Dial: d.finder.Dial, Limit: limit}

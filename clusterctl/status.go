@@ -41,7 +41,7 @@ func statusCommand() cli.Command {
 			flags.register(f)
 			registerOutput(f, &output)
 			f.BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
-			f.DurationVar(&limit, "timeout", 10*time.Second, "how long each source may take to answer")
+			f.DurationVar(&limit, "timeout", sourceTime, "how long each source may take to answer")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if err := statusUsage(args, output, watch, limit); err != nil {

@@ -229,8 +229,15 @@ func TestNode_outOfTheCluster(t *testing.T) {
 	if _, err := kubelet.Apply(t.Context(), itself); err == nil || !strings.Contains(err.Error(), "the card of node pi-node2 was revoked") {
 		t.Errorf("the revoked kubelet registers: %v", err)
 	}
-	if code, _, stderr := w.run(append([]string{"node", "remove", "--yes", "pi-node2"}, flags...)...); code != 0 {
-		t.Errorf("a revoked one's name is given up: %d\n%s", code, stderr)
+	w.Renew("pi-node2") // a new card for the same node
+	if _, err := w.enroll("pi-node2", 22); err != nil {
+		t.Fatal(err)
+	}
+	if _, stdout, _ := w.run(append([]string{"status"}, flags...)...); !strings.Contains(stdout, "N214  pi-node2 has a new card") {
+		t.Errorf("that its name is locked is not said:\n%s", stdout)
+	}
+	if code, _, stderr := w.run(append([]string{"node", "approve", "pi-node2"}, flags...)...); code != 0 {
+		t.Errorf("the new card is approved: %d\n%s", code, stderr)
 	}
 	wait("the name of pi-node2 is free", func() bool {
 		_, err := kubelet.Apply(t.Context(), itself)

@@ -27,7 +27,7 @@ func storageCommand() cli.Command {
 	return cli.Command{
 		Name:     "storage",
 		Summary:  "look after the storage that the nodes share",
-		Commands: []cli.Command{storageStatusCommand(), storageHealCommand(), storageCheckCommand(), storageResetCommand()},
+		Commands: []cli.Command{storageStatusCommand(), storageHealCommand(), storageCheckCommand(), storageRenewCommand(), storageResetCommand()},
 	}
 }
 

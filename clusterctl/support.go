@@ -68,7 +68,7 @@ func supportCommand() cli.Command {
 func (d *site) gather(ctx context.Context, env cli.Env, a *support.Archive, lines int) error {
 	progress := func(what string) { fmt.Fprintf(env.Stderr, "%s ...\n", what) }
 	progress("status")
-	s := d.sources(10 * time.Second).Look(ctx)
+	s := d.sources(sourceTime).Look(ctx)
 	groups := append([]doctor.Group{doctor.Desk(d.cluster, d.keys, time.Now())}, doctor.Cluster(s)...)
 	var findings bytes.Buffer
 	doctor.Print(&findings, groups)

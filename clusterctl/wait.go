@@ -63,7 +63,7 @@ func waitCommand() cli.Command {
 	var limit time.Duration
 	var all bool
 	return cli.Command{
-		Name: "wait", Args: "[NODE...]", Summary: "wait until nodes are ready, and show how far they are",
+		Name: "wait", Complete: completeNodes, Args: "[NODE...]", Summary: "wait until nodes are ready, and show how far they are",
 		Details: "Begin as soon as the Pis are switched on: until there is an API server their status\n" +
 			"pages and the join service on node0 tell how far they are. Without names it waits for\n" +
 			"all nodes of cluster.yaml.\n\n" +
@@ -87,11 +87,11 @@ func waitCommand() cli.Command {
 			if err != nil {
 				return err
 			}
-			w := waiter{live: cli.NewLive(env.Stderr), out: env.Stderr, names: args, limit: limit}
+			w := newWaiter(env, limit, args)
 			if err := w.choose(d.cluster, what, all); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
-			return w.run(ctx, d.sources(10*time.Second))
+			return w.run(ctx, d.sources(sourceTime))
 		},
 	}
 }
@@ -106,6 +106,12 @@ type waiter struct {
 	lines map[string]string // the last line of each node, where nobody watches
 
 	each func(context.Context, *observe.Snapshot) error // called after each look; may be nil
+}
+
+// newWaiter waits until the nodes are ready, unless choose says for something else.
+func newWaiter(env cli.Env, limit time.Duration, nodes []string) *waiter {
+	return &waiter{live: cli.NewLive(env.Stderr), out: env.Stderr, names: nodes, limit: limit, lines: map[string]string{},
+		condition: condition{name: "ready", phase: observe.Ready}}
 }
 
 func (w *waiter) choose(c *spec.Cluster, what string, all bool) error {
@@ -134,7 +140,7 @@ func (w *waiter) choose(c *spec.Cluster, what string, all bool) error {
 			return fmt.Errorf("wait for %s: cluster.yaml has no such node, but %s", name, list(c.NodeNames()))
 		}
 	}
-	w.condition, w.lines = conditions[i], map[string]string{}
+	w.condition = conditions[i]
 	if len(w.names) == 0 {
 		w.names = c.NodeNames()
 	}

@@ -5,7 +5,9 @@ package csi_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,8 +22,10 @@ import (
 	driver "picluster/clusterctl/csi"
 	"picluster/clusterctl/gluster/brick"
 	"picluster/clusterctl/gluster/engine"
+	"picluster/clusterctl/heketi"
 	"picluster/internal/host"
 	"picluster/internal/lab/gluster"
+	"picluster/internal/secret"
 )
 
 // cluster is three storage nodes, and the driver for the client.
@@ -29,7 +33,8 @@ type cluster struct {
 	*gluster.Cluster
 	*driver.Controller
 	*driver.Node
-	t *testing.T
+	engine *engine.Engine
+	t      *testing.T
 }
 
 func newCluster(t *testing.T) cluster {
@@ -46,7 +51,7 @@ func newCluster(t *testing.T) cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := cluster{c, &driver.Controller{Volumes: e}, &driver.Node{ID: "client", Host: c.Client}, t}
+	w := cluster{c, &driver.Controller{Volumes: e}, &driver.Node{ID: "client", Host: c.Client}, e, t}
 	for i, n := range c.Nodes {
 		added, err := e.AddNode(t.Context(), pool.ID, engine.Node{Manage: n.Name, Storage: n.Address, Zone: i + 1})
 		if err != nil {
@@ -87,8 +92,26 @@ var ran = regexp.MustCompile(`Ran ([0-9]+) of [0-9]+ Specs`)
 // The tests that the makers of CSI have for drivers, against real storage and real
 // mounts.
 func TestDriver_passesSanity(t *testing.T) {
-	sanity := gluster.Judge(t, "csi-sanity")
+	passesSanity(t, newCluster(t))
+}
+
+// The same, where a Heketi makes the volumes: ours, reached as an original one is.
+func TestDriver_passesSanityByHeketi(t *testing.T) {
 	c := newCluster(t)
+	keys := heketi.Keys{Admin: secret.New("the admin's key")}
+	api, err := heketi.New(t.Context(), c.engine, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(api)
+	t.Cleanup(func() { server.Close(); api.Close() })
+	c.Controller.Volumes = heketi.Backend{Client: &heketi.Client{URL: server.URL, User: "admin", Key: keys.Admin}}
+	passesSanity(t, c)
+}
+
+func passesSanity(t *testing.T, c cluster) {
+	t.Helper()
+	sanity := gluster.Judge(t, "csi-sanity")
 	c.serve("/tmp/csi.sock")
 	// The cache may be below /tmp, which the client has its own of.
 	data, err := host.Local{}.ReadFile(t.Context(), sanity)
@@ -203,6 +226,12 @@ func TestDriver_mountsVolumes(t *testing.T) {
 	if health := c.health(); len(health) != 1 || health[0].Status != csi.VolumeHealthErrorType_INACCESSIBLE {
 		t.Errorf("a volume without its client is %+v", health)
 	}
+	// A driver that starts mounts it anew, for the pods too.
+	must(c.Repair(ctx, slog.New(slog.DiscardHandler)))
+	if got := c.run(c.Client, `cat /srv/pod1/file; ! touch /srv/pod2/other 2>/dev/null; cat /srv/pod2/file`); got != "shared\nshared" {
+		t.Errorf("mounted anew the pods have %q", got)
+	}
+	must(c.Repair(ctx, slog.New(slog.DiscardHandler)))
 	must(c.stage(v, many))
 	for _, target := range []string{"/srv/pod1", "/srv/pod2", "/srv/pod2"} {
 		_, err := c.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: "pvc-1", TargetPath: target})

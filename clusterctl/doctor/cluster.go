@@ -91,7 +91,10 @@ func Cluster(s *observe.Snapshot) []Group {
 		}
 		nodes.Checks = append(nodes.Checks, c)
 	}
-	groups := []Group{control, nodes}
+	groups := []Group{nodes}
+	if len(control.Checks) > 0 { // without Kubernetes there is none
+		groups = []Group{control, nodes}
+	}
 	if s.Storage.State != observe.StateNone {
 		c := fromWarnings("storage works", s.Warnings, func(w observe.Warning) bool { return w.ID[0] == 'S' })
 		if s.Storage.State == observe.StateUnknown {

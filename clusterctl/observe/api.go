@@ -16,7 +16,8 @@ import (
 type apiFacts struct {
 	version string
 	nodes   map[string]apiNode
-	storage Storage // without Backend, State and Of
+	locked  map[string]bool // names of revoked nodes
+	storage Storage         // without Backend, State and Of
 	addons  []Addon
 }
 
@@ -43,12 +44,13 @@ func (s Sources) api(ctx context.Context) (*apiFacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &apiFacts{nodes: map[string]apiNode{}}
+	f := &apiFacts{nodes: map[string]apiNode{}, locked: map[string]bool{}}
 	var asked sync.WaitGroup
-	errs := make([]error, 4)
+	errs := make([]error, 5)
 	asked.Go(func() { f.version, errs[0] = client.Version(ctx) })
 	asked.Go(func() { errs[1] = f.readNodes(ctx, client) })
 	asked.Go(func() { errs[2] = f.readStorage(ctx, client) })
+	asked.Go(func() { errs[4] = f.readLocks(ctx, client) })
 	if s.Addons != nil {
 		asked.Go(func() { f.addons, errs[3] = s.Addons(ctx, client) })
 	}
@@ -68,6 +70,20 @@ func (f *apiFacts) readNodes(ctx context.Context, client *kube.Client) error {
 	}
 	for i := range list {
 		f.nodes[list[i].GetName()] = readNode(&list[i])
+	}
+	return nil
+}
+
+// RevokedLabel is on the policies that keep a revoked node out; its value is the node.
+const RevokedLabel = "picluster.io/revoked-node"
+
+func (f *apiFacts) readLocks(ctx context.Context, client *kube.Client) error {
+	list, err := client.List(ctx, kube.Ref{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicy"}, RevokedLabel)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		f.locked[list[i].GetLabels()[RevokedLabel]] = true
 	}
 	return nil
 }

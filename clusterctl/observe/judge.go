@@ -78,6 +78,9 @@ func (s Sources) judgeNode(n *Node, f *facts, add func(id, about, text string)) 
 		if c.Conflict != nil {
 			add("N204", n.Name, fmt.Sprintf("%s: its card was seen in another Pi, %s", n.Name, cmp.Or(c.Conflict.Model, "serial number "+c.Conflict.Serial)))
 		}
+		if f.api != nil && f.api.locked[n.Name] && !c.State.Out() {
+			add("N214", n.Name, n.Name+" has a new card, and its name is locked since the old one was revoked")
+		}
 		if c.State == joinapi.RevokedState && n.Phase.AtLeast(Joined) {
 			add("N211", n.Name, n.Name+": its card was revoked, and the node is still in the cluster")
 		}

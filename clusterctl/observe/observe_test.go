@@ -89,6 +89,11 @@ var cases = map[string]struct {
 		f.pages = map[string]answer{"pi-node1": {alive: true, source: PageSource, status: &status.Status{State: status.Done, Warnings: []status.Warning{{Stage: "packages", Step: "htop", Text: "no such package"}}}}}
 	}, Degraded, "NotReady joined", "N201 N210"},
 	"revoked and still there": {func(f *facts) { f.cards = []joinapi.CardStatus{card("pi-node1", joinapi.RevokedState)} }, Broken, "Ready ready", "N211"},
+	"locked": {func(f *facts) {
+		delete(f.api.nodes, "pi-node1")
+		f.api.locked = map[string]bool{"pi-node1": true}
+		f.cards = []joinapi.CardStatus{card("pi-node1", joinapi.TokenIssued)}
+	}, Broken, "Joining provisioned", "N214 N213"},
 	"joining": {func(f *facts) {
 		delete(f.api.nodes, "pi-node1")
 		f.cards = []joinapi.CardStatus{card("pi-node1", joinapi.TokenIssued)}

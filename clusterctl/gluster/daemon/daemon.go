@@ -55,8 +55,9 @@ func (d Daemon) Run(ctx context.Context) error {
 		if _, err := d.Host.Stat(ctx, holdFile); err == nil {
 			continue
 		}
-		// In the foreground; its log goes where a container's goes.
-		_, err := d.Host.Run(ctx, host.Cmd{Args: []string{"glusterd", "--no-daemon", "--log-file=/dev/stderr", "--log-level=WARNING"}})
+		// In the foreground, with a log of its own. Its children would keep our end of its
+		// outputs open, and nobody would notice that it has ended.
+		_, err := d.Host.Run(ctx, host.Cmd{Args: []string{"sh", "-c", "exec glusterd --no-daemon --log-level=WARNING >/dev/null 2>&1"}})
 		if ctx.Err() == nil {
 			d.Log.Error("glusterd has ended", "error", err)
 		}

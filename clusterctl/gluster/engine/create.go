@@ -142,7 +142,7 @@ func (e *Engine) devices(ctx context.Context, cli gluster.CLI, c Cluster) []allo
 	var all []allocator.Device
 	var wg sync.WaitGroup
 	for _, n := range c.Nodes {
-		away := slices.ContainsFunc(peers, func(p gluster.Peer) bool { return slices.Contains(p.Names, n.Storage) && !p.Ready })
+		away := slices.ContainsFunc(peers, func(p gluster.Peer) bool { return n.isPeer(p) && !p.Ready })
 		if n.Mode != Online || away {
 			continue
 		}

@@ -165,10 +165,20 @@ func (e *Engine) join(ctx context.Context, c Cluster, n Node) error {
 	}
 	pool := gluster.Pool{Members: []string{self.Storage, n.Storage}, Self: self.Storage}
 	drift, err := pool.Check(ctx, cli)
-	if err != nil || drift == "" {
+	if err == nil && drift != "" {
+		err = pool.Apply(ctx, cli)
+	}
+	if err != nil {
 		return err
 	}
-	return pool.Apply(ctx, cli)
+	// The one that probes is known to the others by whatever its address resolves to,
+	// until it is probed itself.
+	return gluster.CLI{Host: h}.Probe(ctx, self.Storage)
+}
+
+// isPeer reports whether the pool means the node, under one of its names.
+func (n Node) isPeer(p gluster.Peer) bool {
+	return slices.Contains(p.Names, n.Storage) || slices.Contains(p.Names, n.Manage)
 }
 
 // speaker finds a node that speaks for the pool: the first one whose glusterd answers.
@@ -226,7 +236,7 @@ func (e *Engine) detach(ctx context.Context, cli gluster.CLI, n Node) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(peers, func(p gluster.Peer) bool { return slices.Contains(p.Names, n.Storage) })
+	i := slices.IndexFunc(peers, n.isPeer)
 	if i < 0 {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (e *Engine) rejoin(ctx context.Context, cli gluster.CLI, self, n Node, h ho
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(peers, func(p gluster.Peer) bool { return slices.Contains(p.Names, n.Storage) })
+	i := slices.IndexFunc(peers, n.isPeer)
 	own, err := gluster.CLI{Host: h}.Peers(ctx)
 	if err != nil {
 		return err

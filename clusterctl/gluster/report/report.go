@@ -97,7 +97,7 @@ func (r *Report) pool(ctx context.Context, cli gluster.CLI, c engine.Cluster, cl
 	}
 	for _, n := range c.Nodes {
 		i := slices.IndexFunc(peers, func(p gluster.Peer) bool {
-			return slices.Contains(p.Names, n.Storage) || p.Local && n.Manage == cli.String()
+			return slices.Contains(p.Names, n.Storage) || slices.Contains(p.Names, n.Manage) || p.Local && n.Manage == cli.String()
 		})
 		is := Node{Name: n.Manage, Address: n.Storage, Connected: i >= 0 && peers[i].Ready, Devices: []string{}}
 		for _, d := range n.Devices {
