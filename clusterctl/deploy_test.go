@@ -355,7 +355,7 @@ func (w *apiWorld) removes(t *testing.T) {
 		t.Errorf("again: %s", stdout)
 	}
 	_, stderr := w.want(cli.Failed, "registry", "list")
-	if !strings.Contains(stderr, "find a pod of Service registry/registry: none is ready") || !strings.Contains(stderr, "hint: clusterctl deploy registry") {
+	if !strings.Contains(stderr, "find Service registry/registry: there is none") || !strings.Contains(stderr, "hint: clusterctl deploy registry") {
 		t.Errorf("a registry that is gone: %s", stderr)
 	}
 	_, stderr = w.want(cli.Failed, "dashboard")

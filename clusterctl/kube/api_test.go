@@ -173,7 +173,7 @@ func testRefusals(t *testing.T, c, nobody *Client) {
 	if _, err := c.Token(t.Context(), "default", "nobody", time.Hour); !apierrors.IsNotFound(err) {
 		t.Errorf("a token of nobody: %v", err)
 	}
-	if _, err := c.Forward(t.Context(), "default", "none", 80, 0); err == nil || !strings.Contains(err.Error(), "none is ready") {
+	if _, err := c.Forward(t.Context(), "default", "none", 80, 0); err == nil || !strings.Contains(err.Error(), "find Service default/none: there is none") {
 		t.Errorf("a tunnel to nothing: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,8 +41,17 @@ const reopenTime = 10 * time.Minute
 // Forward opens a tunnel to a port of a Service's pods. local is the port on loopback,
 // 0 for any that is free. It lasts as long as ctx.
 func (c *Client) Forward(ctx context.Context, namespace, service string, port, local int) (*Tunnel, error) {
-	f, err := c.open(ctx, namespace, service, port, local)
-	if err != nil {
+	var f *forwarder
+	var hopeless error
+	err := step.Wait{For: "Service " + namespace + "/" + service, Limit: endpointTime, Every: time.Second / 2}.Until(ctx, func(context.Context) (err error) {
+		f, err = c.open(ctx, namespace, service, port, local)
+		var unready *unreadyError
+		if err != nil && !errors.As(err, &unready) {
+			hopeless, err = err, nil
+		}
+		return err
+	})
+	if err = cmp.Or(hopeless, err); err != nil {
 		return nil, err
 	}
 	ports, err := f.GetPorts()
@@ -53,6 +63,15 @@ func (c *Client) Forward(ctx context.Context, namespace, service string, port, l
 	go func() { t.done <- c.keepOpen(ctx, f, namespace, service, port, local) }()
 	return t, nil
 }
+
+// endpointTime bounds the wait for a pod that has just become ready, or is about to: a
+// Service hears of it a moment later than its Deployment.
+const endpointTime = 30 * time.Second
+
+// unreadyError is why there is no pod to reach yet.
+type unreadyError struct{ service string }
+
+func (e *unreadyError) Error() string { return "find a pod of " + e.service + ": none is ready" }
 
 // keepOpen opens a lost tunnel again.
 func (c *Client) keepOpen(ctx context.Context, f *forwarder, namespace, service string, port, local int) error {
@@ -151,5 +170,8 @@ func (c *Client) endpoint(ctx context.Context, namespace, service string) (pod s
 			}
 		}
 	}
-	return "", fmt.Errorf("find a pod of Service %s/%s: none is ready", namespace, service)
+	if len(slices) == 0 {
+		return "", fmt.Errorf("find Service %s/%s: there is none", namespace, service)
+	}
+	return "", &unreadyError{"Service " + namespace + "/" + service}
 }

@@ -63,9 +63,11 @@ func lay(t *testing.T, root string, debs []debiantest.Deb, images []payload.Imag
 func brought() []debiantest.Deb {
 	make := func(name, more string) debiantest.Deb {
 		return debiantest.Deb{Control: fmt.Sprintf("Package: %s\nVersion: 1.37.2-1.1\nArchitecture: %s\n%s", name, runtime.GOARCH, more),
-			Files: map[string]string{"/opt/brought/" + name: "1\n"}, Scripts: map[string]string{"postinst": "#!/bin/sh\nset -e\ntest -e /opt/brought/brought-cni\n"}}
+			Files: map[string]string{"/opt/brought/" + name: "1\n"}}
 	}
-	return []debiantest.Deb{make("brought-kubelet", "Depends: brought-cni (>= 1.2), dpkg\n"), make("brought-cni", "Pre-Depends: brought-base\n"), make("brought-base", "")}
+	kubelet := make("brought-kubelet", "Depends: brought-cni (>= 1.2), dpkg\n")
+	kubelet.Scripts = map[string]string{"postinst": "#!/bin/sh\nset -e\ntest -e /opt/brought/brought-cni\n"}
+	return []debiantest.Deb{kubelet, make("brought-cni", "Pre-Depends: brought-base\n"), make("brought-base", "")}
 }
 
 // offline is a Debian whose only repository is nowhere.

@@ -164,14 +164,16 @@ func TestPayload_isInstalledByRealAptAndContainerd(t *testing.T) {
 	if err := do(images); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(run("ctr", "--namespace", "k8s.io", "images", "list")), "\n")[1:] {
-		if !strings.Contains(line, "io.cri-containerd.pinned=pinned") {
-			t.Errorf("not pinned: %s", line)
+	// containerd's own opinion: all content is there, and unpacked. (Its CRI part adds
+	// a second name to each image, by its configuration.)
+	listed, checked := run("ctr", "--namespace", "k8s.io", "images", "list"), run("ctr", "--namespace", "k8s.io", "images", "check")
+	for _, i := range m.Images {
+		if line := lineOf(listed, i.Name); !strings.Contains(line, "io.cri-containerd.pinned=pinned") || !strings.Contains(line, i.Manifest.SHA256) {
+			t.Errorf("not pinned, or another image: %s", line)
 		}
-	}
-	// containerd's own opinion: all content is there, and unpacked.
-	if got := run("ctr", "--namespace", "k8s.io", "images", "check"); strings.Count(got, "complete") != 2 || strings.Contains(got, "incomplete") {
-		t.Errorf("containerd says:\n%s", got)
+		if line := lineOf(checked, i.Name); !strings.Contains(line, "complete (3/3)") || !strings.HasSuffix(strings.TrimSpace(line), "true") {
+			t.Errorf("not whole, or not unpacked: %s", line)
+		}
 	}
 	if err := do(steps.PayloadRoom{Payload: p}); err != nil {
 		t.Fatal(err)
@@ -182,4 +184,14 @@ func TestPayload_isInstalledByRealAptAndContainerd(t *testing.T) {
 	if out, err := n.Run(t.Context(), host.Cmd{Args: []string{"ls", payloadAt}}); err == nil {
 		t.Errorf("the payload is still there: %s", out)
 	}
+}
+
+// lineOf is the line of a table that begins with the word.
+func lineOf(table, word string) string {
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, word+" ") {
+			return line
+		}
+	}
+	return "none"
 }
