@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ func decompress(r io.Reader, form string, most int64) (io.ReadCloser, error) {
 		}
 		plain = z
 	case ".xz":
-		z, err := xz.NewReader(r)
+		// The decoder asks for one byte after the other.
+		z, err := xz.NewReader(bufio.NewReaderSize(r, 64<<10))
 		if err != nil {
 			return nil, err
 		}
