@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"picluster/firstboot/steps"
 	"picluster/internal/cli"
 	"picluster/internal/host"
@@ -13,15 +15,17 @@ import (
 )
 
 func planCommand() cli.Command {
+	var only []string
 	return cli.Command{
 		Name:     "plan",
 		Summary:  "list what differs from node.json, and change nothing",
-		Examples: []string{"sudo firstboot plan"},
+		Examples: []string{"sudo firstboot plan", "sudo firstboot plan --stage network"},
+		Flags:    func(f *pflag.FlagSet) { registerStages(f, &only) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if len(args) > 0 {
 				return cli.Exit(cli.Usage, fmt.Errorf("read operands of plan: it takes none, not %q", args[0]))
 			}
-			a, stages, err := allOfThisPi(ctx, env)
+			a, stages, err := allOfThisPi(ctx, env, only)
 			if err != nil {
 				return err
 			}
@@ -42,18 +46,20 @@ func (a agent) plan(ctx context.Context, env cli.Env, stages []steps.Stage) erro
 }
 
 func reapplyCommand() cli.Command {
+	var only []string
 	return cli.Command{
 		Name:    "reapply",
 		Summary: "make this Pi what node.json wants, from the first step",
 		Details: "For a Pi that somebody has changed by hand, or a step that was left out. What is\n" +
 			"right already is left alone; `firstboot plan` lists the rest beforehand. A password\n" +
 			"or an authorized key that was changed on the Pi is set back too.",
-		Examples: []string{"sudo firstboot plan", "sudo firstboot reapply"},
+		Examples: []string{"sudo firstboot plan", "sudo firstboot reapply", "sudo firstboot reapply --stage network"},
+		Flags:    func(f *pflag.FlagSet) { registerStages(f, &only) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if len(args) > 0 {
 				return cli.Exit(cli.Usage, fmt.Errorf("read operands of reapply: it takes none, not %q", args[0]))
 			}
-			a, stages, err := allOfThisPi(ctx, env)
+			a, stages, err := allOfThisPi(ctx, env, only)
 			if err != nil {
 				return err
 			}
@@ -94,13 +100,17 @@ func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) e
 }
 
 // allOfThisPi is the machine that the command runs on, and the steps of both parts
-// of the first boot.
-func allOfThisPi(ctx context.Context, env cli.Env) (agent, []steps.Stage, error) {
+// of the first boot, or those of the named stages.
+func allOfThisPi(ctx context.Context, env cli.Env, only []string) (agent, []steps.Stage, error) {
 	a, c, err := thisPi(ctx, env, false)
 	if err != nil {
 		return a, nil, err
 	}
 	e := steps.Env{Boot: a.boot}
 	early, err := steps.Early(c, e)
-	return a, slices.Concat(early, steps.Run(c, e)), err
+	if err != nil {
+		return a, nil, err
+	}
+	all, err := selected(slices.Concat(early, steps.Run(c, e)), only)
+	return a, all, err
 }

@@ -45,9 +45,7 @@ func runCommand() cli.Command {
 			"With --stage it does that part alone, and ends; that needs no card, so it serves a\n" +
 			"machine that was set up by other means.",
 		Examples: []string{"systemctl start picluster-firstboot", "journalctl -fu picluster-firstboot", "sudo firstboot run --stage runtime,kubernetes"},
-		Flags: func(f *pflag.FlagSet) {
-			f.StringSliceVar(&only, "stage", nil, "only these `stages`, in the order of a whole run")
-		},
+		Flags:    func(f *pflag.FlagSet) { registerStages(f, &only) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if len(args) > 0 {
 				return cli.Exit(cli.Usage, fmt.Errorf("read operands of run: it takes none, not %q", args[0]))
@@ -77,10 +75,8 @@ func runHere(ctx context.Context, env cli.Env, only []string) error {
 		}
 		r := run{agent: a, config: c, stages: steps.Run(c, steps.Env{Boot: a.boot}), partial: len(only) > 0,
 			options: report.Options{LEDs: report.LEDDir, Listen: ":" + status.Port}}
-		if r.partial {
-			if r.stages, err = selected(r.stages, only); err != nil {
-				return err
-			}
+		if r.stages, err = selected(r.stages, only); err != nil {
+			return err
 		}
 		err = r.untilSealed(ctx)
 		if !errors.Is(err, errNamed) {
@@ -89,8 +85,15 @@ func runHere(ctx context.Context, env cli.Env, only []string) error {
 	}
 }
 
-// selected are the named stages.
+func registerStages(f *pflag.FlagSet, only *[]string) {
+	f.StringSliceVar(only, "stage", nil, "only these `stages`, in the order of a whole run")
+}
+
+// selected are the named stages, without names all.
 func selected(all []steps.Stage, names []string) ([]steps.Stage, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
 	var known []string
 	var some []steps.Stage
 	for _, s := range all {
