@@ -10,7 +10,7 @@
 // seen.
 //
 //	r := debian.Reader{Arch: "arm64", Dir: cache, Web: client}
-//	index, err := r.Open(ctx, debian.Source{URI: "http://deb.debian.org/debian", Suite: "trixie", Components: []string{"main"}, Keyring: debian.ArchiveKeys()})
+//	index, err := r.Open(ctx, debian.Source{URI: "http://ftp.debian.org/debian", Suite: "trixie", Components: []string{"main"}, Keyring: debian.ArchiveKeys()})
 //	packages, err := debian.Resolve(debian.Request{From: []*debian.Index{index}, Want: []string{"containerd"}, There: installed})
 //	path, err := r.Fetch(ctx, packages[0])
 //
@@ -29,7 +29,7 @@ import (
 
 // Source is one suite of an apt repository, as sources.list names it.
 type Source struct {
-	URI        string   // "http://deb.debian.org/debian"
+	URI        string   // "http://ftp.debian.org/debian"
 	Suite      string   // "trixie"; with a slash at its end ("/"), the directory of a flat repository
 	Components []string // "main"; none in a flat repository
 	Keyring    *Keyring // whose signature counts

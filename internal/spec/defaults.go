@@ -76,8 +76,8 @@ func (c *Cluster) setClusterDefaults(given func(field string) bool) {
 	fill(given, "kubernetes.controlPlaneSchedulable", &k.ControlPlaneSchedulable, true)
 
 	m := &c.Mirrors
-	fill(given, "mirrors.debian", &m.Debian, "http://deb.debian.org/debian")
-	fill(given, "mirrors.security", &m.Security, "http://deb.debian.org/debian-security")
+	fill(given, "mirrors.debian", &m.Debian, "http://ftp.debian.org/debian")
+	fill(given, "mirrors.security", &m.Security, "http://security.debian.org/debian-security")
 	fill(given, "mirrors.kubernetes", &m.Kubernetes, communityRepository(k.Version))
 
 	backend, dashboard := "none", "none"

@@ -217,6 +217,19 @@ func (k disk) total(ctx context.Context, h host.Host, d Device) (int64, error) {
 	return size * blocks / 100 * 97, nil
 }
 
+// mountBrick mounts a brick that is a file system of its own, unless it is mounted.
+func mountBrick(ctx context.Context, h host.Host, what, options, at string) error {
+	mounted, err := mountOptions(ctx, h, at)
+	if err != nil || mounted != "" {
+		return err
+	}
+	if err := h.Write(ctx, at, host.File{Mode: fs.ModeDir}); err != nil {
+		return err
+	}
+	_, err = run(ctx, h, "mount", "-t", "xfs", "-o", options, what, at)
+	return err
+}
+
 // mountOptions are those of what is mounted exactly there, "" if nothing is.
 func mountOptions(ctx context.Context, h host.Host, at string) (string, error) {
 	out, err := run(ctx, h, "findmnt", "--noheadings", "--output", "OPTIONS", "--mountpoint", at)

@@ -116,16 +116,7 @@ func (k LoopFile) make(ctx context.Context, h host.Host, d Device, b Brick) erro
 
 // mount mounts a brick. The loop device goes with the mount (mount(8), autoclear).
 func (k LoopFile) mount(ctx context.Context, h host.Host, d Device, id string) error {
-	at := dir(d, id)
-	options, err := mountOptions(ctx, h, at)
-	if err != nil || options != "" {
-		return err
-	}
-	if err := h.Write(ctx, at, host.File{Mode: fs.ModeDir}); err != nil {
-		return err
-	}
-	_, err = run(ctx, h, "mount", "-t", "xfs", "-o", "loop,noatime", image(d, id), at)
-	return err
+	return mountBrick(ctx, h, image(d, id), "loop,noatime", dir(d, id))
 }
 
 // Grow makes a brick at least as large as it says.

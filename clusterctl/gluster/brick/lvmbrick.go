@@ -57,16 +57,7 @@ func (LVMThin) drop(ctx context.Context, h host.Host, d Device, id string, volum
 }
 
 func (LVMThin) mount(ctx context.Context, h host.Host, d Device, id string) error {
-	at := dir(d, id)
-	options, err := mountOptions(ctx, h, at)
-	if err != nil || options != "" {
-		return err
-	}
-	if err := h.Write(ctx, at, host.File{Mode: fs.ModeDir}); err != nil {
-		return err
-	}
-	_, err = run(ctx, h, "mount", "-t", "xfs", "-o", "noatime,inode64", thin(d, id), at)
-	return err
+	return mountBrick(ctx, h, thin(d, id), "noatime,inode64", dir(d, id))
 }
 
 // Grow makes a brick at least as large as it says: the pool first, or it could run full
