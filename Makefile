@@ -33,7 +33,7 @@ assets: setup ## build the parts of Kubernetes that tests run, into the lab's ca
 	$(GO) run ./internal/lab/kube/cmd/labkube etcd kube-apiserver kube-controller-manager kube-scheduler kwok >/dev/null
 
 test: setup build assets ## everything that runs natively and fast
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 40m ./...
 
 bench: build ## measure what people wait for
 	.ci/setup --e2e
