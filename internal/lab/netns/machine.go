@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"picluster/internal/host"
@@ -46,32 +45,32 @@ func (m *Machine) PID() int {
 // String implements host.Host.
 func (m *Machine) String() string { return m.Name }
 
-// Run implements host.Host.
-func (m *Machine) Run(ctx context.Context, c host.Cmd) ([]byte, error) {
+// inside is the machine as its first process sees it.
+func (m *Machine) inside() (host.Entered, error) {
 	pid := m.PID()
 	if pid == 0 {
-		return nil, fmt.Errorf("run %s on %s: it is off", c, m)
+		return host.Entered{}, errors.New("it is off")
 	}
-	if len(c.Args) == 0 || strings.HasPrefix(c.Args[0], "-") {
-		return host.Local{}.Run(ctx, c) // which says what is wrong with it
-	}
-	inside := []string{"nsenter", "--target", fmt.Sprint(pid), "--mount", "--uts", "--net", "--ipc", "--pid", "--cgroup", "--"}
-	out, err := host.Local{}.Run(ctx, host.Cmd{Args: append(inside, c.Args...), Stdin: c.Stdin, Env: c.Env})
-	var exit *host.ExitError
-	if errors.As(err, &exit) {
-		exit.Args = c.Args
-	}
-	return out, err
+	return host.Entered{Name: m.Name, PID: pid, Namespaces: []string{"mount", "uts", "net", "ipc", "pid", "cgroup"}}, nil
 }
 
-// files is the machine's file system; of one that is off, the disk is all there is,
-// and nothing of it is at its place.
-func (m *Machine) files() (host.Host, error) {
-	pid := m.PID()
-	if pid == 0 {
-		return nil, fmt.Errorf("look at files of %s: it is off", m)
+// Run implements host.Host.
+func (m *Machine) Run(ctx context.Context, c host.Cmd) ([]byte, error) {
+	h, err := m.inside()
+	if err != nil {
+		return nil, fmt.Errorf("run %s on %s: %w", c, m, err)
 	}
-	return host.Local{Root: fmt.Sprintf("/proc/%d/root", pid)}, nil
+	return h.Run(ctx, c)
+}
+
+// files are the machine's; of one that is off, the disk is all there is, and nothing
+// of it is at its place.
+func (m *Machine) files() (host.Host, error) {
+	h, err := m.inside()
+	if err != nil {
+		return nil, fmt.Errorf("look at files of %s: %w", m, err)
+	}
+	return h, nil
 }
 
 // Stat implements host.Host.
