@@ -145,9 +145,5 @@ func refusalOf(response *http.Response) error {
 	if err != nil {
 		return &Unreachable{err}
 	}
-	var refusal joinapi.Refusal
-	if json.Unmarshal(data, &refusal) != nil || refusal.Reason == "" {
-		return fmt.Errorf("the answer is %s", response.Status)
-	}
-	return &refusal
+	return joinapi.ReadRefusal(response.Status, data)
 }

@@ -173,11 +173,7 @@ func (c *Client) read(response *http.Response, data []byte, answer any) error {
 		c.tellTime(answer)
 		return nil
 	}
-	var refusal joinapi.Refusal
-	if json.Unmarshal(data, &refusal) != nil || refusal.Reason == "" {
-		return fmt.Errorf("the answer is %s", response.Status)
-	}
-	return &refusal
+	return joinapi.ReadRefusal(response.Status, data)
 }
 
 func (c *Client) tellTime(answer any) {

@@ -79,7 +79,7 @@ type KubeadmFiles struct{ config *node.Config }
 func (s KubeadmFiles) Name() string   { return "kubeadm's files" }
 func (s KubeadmFiles) String() string { return "{" + kubeadmDir + "}" }
 
-func (s KubeadmFiles) files(ctx context.Context, h host.Host) ([]Text, error) {
+func (s KubeadmFiles) files(ctx context.Context, h host.Host) ([]Step, error) {
 	memory, err := totalMemory(ctx, h)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (s KubeadmFiles) files(ctx context.Context, h host.Host) ([]Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []Text{{Path: path.Join(patchesDir, kubeadm.PatchName), Mode: 0o600, Content: string(patch)}}
+	files := []Step{Text{Path: path.Join(patchesDir, kubeadm.PatchName), Mode: 0o600, Content: string(patch)}}
 	if s.config.Role != node.ControlPlane {
 		return files, nil
 	}
@@ -100,26 +100,19 @@ func (s KubeadmFiles) files(ctx context.Context, h host.Host) ([]Text, error) {
 // Check implements Step.
 func (s KubeadmFiles) Check(ctx context.Context, h host.Host) (string, error) {
 	files, err := s.files(ctx, h)
-	for _, f := range files {
-		if err == nil {
-			var drift string
-			if drift, err = f.Check(ctx, h); drift != "" {
-				return drift, err
-			}
-		}
+	if err != nil {
+		return "", err
 	}
-	return "", err
+	return firstDrift(ctx, h, files)
 }
 
 // Apply implements Step.
 func (s KubeadmFiles) Apply(ctx context.Context, h host.Host) error {
 	files, err := s.files(ctx, h)
-	for _, f := range files {
-		if err == nil {
-			err = f.Apply(ctx, h)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	return applyAll(ctx, h, files)
 }
 
 // ControlPlane wants kubeadm init to have been done, once.

@@ -89,7 +89,8 @@ func (s KubernetesPackages) Check(ctx context.Context, h host.Host) (string, err
 	return strings.Join(drift, ", "), nil
 }
 
-// versions are those of packages that are installed; others have none.
+// versions are those of packages that are installed; others have none. dpkg-query
+// exits with 1 if it has never heard of one.
 func versions(ctx context.Context, h host.Host, names []string) (map[string]string, error) {
 	out, err := h.Run(ctx, host.Cmd{Args: append([]string{"dpkg-query", "--show", `--showformat=${Package} ${Version} ${db:Status-Status} ${db:Status-Eflag}\n`}, names...)})
 	if err != nil && exitCode(err) != 1 {

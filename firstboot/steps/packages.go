@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -107,23 +106,14 @@ func (s UnknownPackages) Apply(ctx context.Context, h host.Host) error {
 	return err
 }
 
-// notInstalled are those of the names that dpkg does not call installed. dpkg-query
-// exits with 1 if it has never heard of one.
+// notInstalled are those of the names that dpkg does not call installed.
 func notInstalled(ctx context.Context, h host.Host, names []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	out, err := h.Run(ctx, host.Cmd{Args: append([]string{"dpkg-query", "--show", `--showformat=${Package} ${db:Status-Status} ${db:Status-Eflag}\n`}, names...)})
-	var exit *host.ExitError
-	if err != nil && !(errors.As(err, &exit) && exit.Code == 1) {
+	have, err := versions(ctx, h, names)
+	if err != nil {
 		return nil, err
 	}
-	var missing []string
-	for _, name := range unique(names) {
-		installed := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` installed ok$`)
-		if !installed.Match(out) {
-			missing = append(missing, name)
-		}
-	}
-	return missing, nil
+	return slices.DeleteFunc(unique(names), func(name string) bool { return have[name] != "" }), nil
 }

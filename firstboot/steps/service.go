@@ -40,10 +40,8 @@ func (s Configured) files() []Step {
 
 // Check implements Step.
 func (s Configured) Check(ctx context.Context, h host.Host) (string, error) {
-	for _, f := range s.files() {
-		if drift, err := f.Check(ctx, h); err != nil || drift != "" {
-			return drift, err
-		}
+	if drift, err := firstDrift(ctx, h, s.files()); err != nil || drift != "" {
+		return drift, err
 	}
 	if there, err := exists(ctx, h, s.restartMark()); err != nil || there {
 		return s.Unit + " runs with an older configuration", err
@@ -56,10 +54,8 @@ func (s Configured) Apply(ctx context.Context, h host.Host) error {
 	if err := s.stale(ctx, h); err != nil {
 		return err
 	}
-	for _, f := range s.files() {
-		if err := f.Apply(ctx, h); err != nil {
-			return err
-		}
+	if err := applyAll(ctx, h, s.files()); err != nil {
+		return err
 	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--quiet", s.Unit}, {"restart", s.Unit}} {
 		if _, err := h.Run(ctx, host.Cmd{Args: append([]string{"systemctl"}, args...)}); err != nil {

@@ -122,6 +122,25 @@ func wrongRelease(ctx context.Context, h host.Host, want string) (string, error)
 	return "", nil // stretch before 2018 has no such line
 }
 
+// firstDrift and applyAll are for a step that is made of others.
+func firstDrift(ctx context.Context, h host.Host, parts []Step) (string, error) {
+	for _, s := range parts {
+		if drift, err := s.Check(ctx, h); err != nil || drift != "" {
+			return drift, err
+		}
+	}
+	return "", nil
+}
+
+func applyAll(ctx context.Context, h host.Host, parts []Step) error {
+	for _, s := range parts {
+		if err := s.Apply(ctx, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // read is ReadFile for a file that may be missing: then it is empty.
 func read(ctx context.Context, h host.Host, name string) ([]byte, error) {
 	data, err := h.ReadFile(ctx, name)

@@ -15,6 +15,8 @@
 package joinapi
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -171,6 +173,16 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string { return r.Text }
+
+// ReadRefusal reads the answer to a call that was not done. What is no Refusal is not
+// the service's; status, of HTTP, is then all there is to say.
+func ReadRefusal(status string, body []byte) error {
+	var refusal Refusal
+	if json.Unmarshal(body, &refusal) != nil || refusal.Reason == "" {
+		return fmt.Errorf("the answer is %s", status)
+	}
+	return &refusal
+}
 
 // Short tells boards apart in the audit log.
 func (h Hardware) Short() string {
