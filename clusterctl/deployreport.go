@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -97,11 +96,22 @@ func (r *runReport) observe(e step.Event) {
 		fmt.Fprintf(r.w, "%s: %s: %s\n", e.Stage, e.Step, e.Text)
 	case step.Waiting:
 		fmt.Fprintf(r.w, "%s: waiting for %s\n", e.Stage, e.Text)
-	case step.Done:
-		if wait {
+	case step.Done, step.Unchanged:
+		// What was changed is said to be ready, also if it was so before anybody looked.
+		if wait && (e.Kind == step.Done || r.changesOf(e.Stage) > 0) {
 			fmt.Fprintf(r.w, "%s: %s\n", e.Stage, e.Step)
 		}
 	}
+}
+
+func (r *runReport) changesOf(addon string) int {
+	n := 0
+	for _, c := range r.changes {
+		if c.Addon == addon {
+			n++
+		}
+	}
+	return n
 }
 
 // show prints the result. failure is what ended the run; the caller reports it.
@@ -129,8 +139,7 @@ func (r *runReport) show(w io.Writer, output string, failure error, fine string)
 		return nil
 	}
 	for _, name := range r.addons {
-		n := len(slices.DeleteFunc(slices.Clone(r.changes), func(c change) bool { return c.Addon != name }))
-		if n > 0 {
+		if n := r.changesOf(name); n > 0 {
 			fmt.Fprintf(w, "%-11s %s\n", name, count(n, "change"))
 		}
 	}
