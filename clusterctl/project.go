@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"picluster/clusterctl/keys"
 	"picluster/clusterctl/kube"
 	"picluster/internal/cli"
 	"picluster/internal/spec"
@@ -34,9 +34,10 @@ func (f *projectFlags) register(flags *pflag.FlagSet) {
 // project is what a command about a cluster starts from.
 type project struct {
 	cluster    *spec.Cluster
-	id         string // of the bundle of secrets; "" without one
-	secrets    string // directory of the bundle
-	kubeconfig string // that a person has named
+	keys       *keys.Keys // nil: none here
+	id         string     // of keys; "" without them
+	secrets    string     // directory of the keys
+	kubeconfig string     // that a person has named
 }
 
 // load reads cluster.yaml and who the cluster is.
@@ -49,20 +50,17 @@ func (f *projectFlags) load() (*project, error) {
 		return nil, cli.Exit(cli.Usage, err)
 	}
 	p := &project{cluster: cluster, secrets: filepath.Join(filepath.Dir(f.file), "secrets"), kubeconfig: f.kubeconfig}
-	data, err := os.ReadFile(filepath.Join(p.secrets, "cluster.json"))
-	if errors.Is(err, fs.ErrNotExist) {
+	p.keys, err = keys.Open(p.secrets)
+	var unreadable *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return p, nil // another laptop's project, without its secrets
+	case errors.As(err, &unreadable):
+		return nil, err
+	case err != nil:
+		return nil, cli.Exit(cli.Integrity, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read secrets: %w", err)
-	}
-	var bundle struct {
-		ID string `json:"id"`
-	}
-	if err := json.Unmarshal(data, &bundle); err != nil {
-		return nil, cli.Exit(cli.Integrity, fmt.Errorf("read secrets/cluster.json: %w", err))
-	}
-	p.id = bundle.ID
+	p.id = p.keys.ID
 	return p, nil
 }
 

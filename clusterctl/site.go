@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"picluster/clusterctl/keys"
 	"picluster/clusterctl/kube"
 	"picluster/clusterctl/observe"
 	"picluster/clusterctl/operator"
@@ -39,7 +38,6 @@ func (f *siteFlags) register(flags *pflag.FlagSet) {
 // Kubernetes.
 type site struct {
 	*project
-	keys   *keys.Keys // nil: none
 	finder *reach.Finder
 	login  *reach.Login     // nil without keys
 	join   *operator.Client // nil without keys
@@ -65,16 +63,14 @@ func (f *siteFlags) open(log *slog.Logger) (*site, error) {
 			}
 		}
 	}
-	if p.id == "" {
+	if p.keys == nil {
 		return d, nil
 	}
-	return d, d.openKeys(log)
+	return d, d.openWays(log)
 }
 
-func (d *site) openKeys(log *slog.Logger) (err error) {
-	if d.keys, err = keys.Open(d.secrets); err != nil {
-		return err
-	}
+// openWays are those that need keys.
+func (d *site) openWays(log *slog.Logger) (err error) {
 	d.login = &reach.Login{Finder: d.finder, Keys: d.keys, User: d.cluster.System.User.Name, Agent: reach.AgentSocket(), Log: log}
 	if !d.cluster.Kubernetes.Enabled {
 		return nil

@@ -216,11 +216,6 @@ func (f *Finder) Forget(name string) {
 	delete(f.asked, name)
 }
 
-// Addresses are those that a name is answered for in the local network.
-func (f *Finder) Addresses(ctx context.Context, name string) ([]netip.Addr, error) {
-	return f.lookup(ctx, name)
-}
-
 // lookup asks once for each name, however many ports are asked for at the same time.
 func (f *Finder) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	f.mu.Lock()

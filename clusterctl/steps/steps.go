@@ -73,33 +73,21 @@ func Remove(e Env, addons []Addon) ([]kube.Stage, error) {
 	return stages, nil
 }
 
-// Health lists the waits of what cluster.yaml wants, without what is to be applied:
-// step.Plan of it says what does not do its work, and why.
-func Health(e Env) ([]kube.Stage, error) {
-	stages, err := Deploy(e, Wanted(e.Cluster))
-	return filter(stages, IsWait), err
-}
-
 // WithoutWaits leaves out the steps that change nothing.
 func WithoutWaits(stages []kube.Stage) []kube.Stage {
-	return filter(stages, func(s kube.Step) bool { return !IsWait(s) })
+	var some []kube.Stage
+	for _, stage := range stages {
+		if steps := slices.DeleteFunc(slices.Clone(stage.Steps), IsWait); len(steps) > 0 {
+			some = append(some, kube.Stage{Name: stage.Name, Steps: steps})
+		}
+	}
+	return some
 }
 
 // IsWait reports whether a step only waits until what is there does its work.
 func IsWait(s kube.Step) bool {
 	_, ok := s.(kube.Ready)
 	return ok
-}
-
-func filter(stages []kube.Stage, keep func(kube.Step) bool) []kube.Stage {
-	var some []kube.Stage
-	for _, stage := range stages {
-		steps := slices.DeleteFunc(slices.Clone(stage.Steps), func(s kube.Step) bool { return !keep(s) })
-		if len(steps) > 0 {
-			some = append(some, kube.Stage{Name: stage.Name, Steps: steps})
-		}
-	}
-	return some
 }
 
 // Wanted lists the add-ons that cluster.yaml wants.

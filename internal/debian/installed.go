@@ -66,11 +66,3 @@ func (in *Installed) Version(name string) (version string, ok bool) {
 	}
 	return in.packages[name].Version, true
 }
-
-// Len is the number of installed packages.
-func (in *Installed) Len() int {
-	if in == nil {
-		return 0
-	}
-	return len(in.packages)
-}
