@@ -217,6 +217,21 @@ func (k disk) total(ctx context.Context, h host.Host, d Device) (int64, error) {
 	return size * blocks / 100 * 97, nil
 }
 
+// openBrick is the rest of making a brick that is a file system of its own: it is
+// mounted, and has its directory inside. err is how far it went before.
+func openBrick(ctx context.Context, h host.Host, d Device, b Brick, err error, mount func(context.Context, host.Host, Device, string) error) error {
+	if err == nil {
+		err = mount(ctx, h, d, b.ID)
+	}
+	if err == nil {
+		err = h.Write(ctx, Path(d, b.ID), host.File{Mode: fs.ModeDir})
+	}
+	if err != nil {
+		return fmt.Errorf("make brick %s on %s: %w", b.ID, d.Name, err)
+	}
+	return nil
+}
+
 // mountBrick mounts a brick that is a file system of its own, unless it is mounted.
 func mountBrick(ctx context.Context, h host.Host, what, options, at string) error {
 	mounted, err := mountOptions(ctx, h, at)

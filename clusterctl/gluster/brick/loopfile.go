@@ -85,16 +85,7 @@ func (k LoopFile) Create(ctx context.Context, h host.Host, d Device, b Brick) er
 	if err == nil && !there {
 		err = k.make(ctx, h, d, b)
 	}
-	if err == nil {
-		err = k.mount(ctx, h, d, b.ID)
-	}
-	if err == nil { // inside of the brick's own file system
-		err = h.Write(ctx, Path(d, b.ID), host.File{Mode: fs.ModeDir})
-	}
-	if err != nil {
-		return fmt.Errorf("make brick %s on %s: %w", b.ID, d.Name, err)
-	}
-	return nil
+	return openBrick(ctx, h, d, b, err, k.mount)
 }
 
 func (k LoopFile) make(ctx context.Context, h host.Host, d Device, b Brick) error {

@@ -17,16 +17,7 @@ func (k LVMThin) Create(ctx context.Context, h host.Host, d Device, b Brick) err
 	if _, there := volumes["brick_"+b.ID]; err == nil && !there {
 		err = k.make(ctx, h, d, b, volumes)
 	}
-	if err == nil {
-		err = k.mount(ctx, h, d, b.ID)
-	}
-	if err == nil { // inside of the brick's own file system
-		err = h.Write(ctx, Path(d, b.ID), host.File{Mode: fs.ModeDir})
-	}
-	if err != nil {
-		return fmt.Errorf("make brick %s on %s: %w", b.ID, d.Name, err)
-	}
-	return nil
+	return openBrick(ctx, h, d, b, err, k.mount)
 }
 
 func (k LVMThin) make(ctx context.Context, h host.Host, d Device, b Brick, volumes map[string]logical) error {

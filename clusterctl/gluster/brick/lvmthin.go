@@ -22,8 +22,9 @@ var ErrNoThinPools = errors.New("the kernel has no thin pools")
 const extent = 4 * mib
 
 // noUdev is for containers: there is no udev that LVM could wait for, and without this
-// it waits for ever (heketi#844, gluster-kubernetes#279).
-const noUdev = "activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0 use_devicesfile=0} backup{backup=0 archive=0}"
+// it waits for ever (heketi#844, gluster-kubernetes#279). Nor is there a dmeventd, for
+// want of which vgchange fails when it has activated everything.
+const noUdev = "activation{udev_sync=0 udev_rules=0 monitoring=0} devices{obtain_device_list_from_udev=0 use_devicesfile=0} backup{backup=0 archive=0}"
 
 func group(id string) string { return "vg_" + id }
 

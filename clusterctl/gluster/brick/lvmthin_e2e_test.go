@@ -29,18 +29,7 @@ func TestLVMThin_makesThinVolumes(t *testing.T) { inGuest(t, lvmMakesThinVolumes
 // lvmMakesThinVolumes runs in the guest, whose one disk is empty.
 func lvmMakesThinVolumes(t *testing.T) {
 	ctx, h, k, d := t.Context(), host.Local{}, LVMThin{}, Device{ID: disk, Name: "/dev/vda"}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(script string, args ...string) string {
-		t.Helper()
-		out, err := h.Run(ctx, host.Cmd{Args: append([]string{"sh", "-c", script, "sh"}, args...)})
-		must(err)
-		return strings.TrimSpace(string(out))
-	}
+	must, run := here(t, h)
 	must(k.Prepare(ctx, h, d, false))
 	must(k.Prepare(ctx, h, d, true))
 	if err := k.Prepare(ctx, h, Device{ID: first, Name: "/dev/vda"}, false); !errors.Is(err, ErrData) {

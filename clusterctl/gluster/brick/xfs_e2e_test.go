@@ -151,21 +151,26 @@ func boot(t *testing.T, image, root string) string {
 	return console.String()
 }
 
-// xfsLimitsBricks runs in the guest, whose one disk is empty.
-func xfsLimitsBricks(t *testing.T) {
-	ctx, h, k, d := t.Context(), host.Local{}, XFS{}, Device{ID: disk, Name: "/dev/vda"}
-	must := func(err error) {
+// here is what a test in the guest does and asks.
+func here(t *testing.T, h host.Host) (must func(error), run func(script string, args ...string) string) {
+	must = func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	run := func(script string, args ...string) string {
+	return must, func(script string, args ...string) string {
 		t.Helper()
-		out, err := h.Run(ctx, host.Cmd{Args: append([]string{"sh", "-c", script, "sh"}, args...)})
+		out, err := h.Run(t.Context(), host.Cmd{Args: append([]string{"sh", "-c", script, "sh"}, args...)})
 		must(err)
 		return strings.TrimSpace(string(out))
 	}
+}
+
+// xfsLimitsBricks runs in the guest, whose one disk is empty.
+func xfsLimitsBricks(t *testing.T) {
+	ctx, h, k, d := t.Context(), host.Local{}, XFS{}, Device{ID: disk, Name: "/dev/vda"}
+	must, run := here(t, h)
 	must(k.Prepare(ctx, h, d, false))
 	must(k.Prepare(ctx, h, d, true))
 	empty, err := k.Usage(ctx, h, d)
