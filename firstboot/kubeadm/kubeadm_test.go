@@ -45,12 +45,16 @@ func TestInit_isWhatReviewersRead(t *testing.T) {
 
 func TestJoin_isWhatReviewersRead(t *testing.T) {
 	c := node0()
-	c.Name, c.Network.ClusterAddress = "raspberrypi-node1", netip.MustParsePrefix("10.77.0.11/24")
+	c.Name, c.Role, c.Network.ClusterAddress = "raspberrypi-node1", node.Worker, netip.MustParsePrefix("10.77.0.11/24")
 	data, err := Join(c, Joining{Discovery: "/run/discovery.conf", Token: secret.New("abcdef.0123456789abcdef"), Labels: map[string]string{"disk": "ssd"}}, "/patches")
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden.Equal(t, "testdata/join.golden", data)
+	patch, err := KubeletPatch(c, boards["pi3"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "testdata/join.golden", append(append(data, "# patch\n"...), patch...))
 }
 
 // kubeadm ends at a check with an error that is not ignored, and "all" would ignore

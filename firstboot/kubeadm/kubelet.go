@@ -10,6 +10,10 @@ import (
 // patches (kubeadm documentation, "Customizing with patches").
 const PatchName = "kubeletconfiguration+merge.json"
 
+// ResolvConf is made before each start of the kubelet: where pods' questions for names
+// go that are none of the cluster's.
+const ResolvConf = "/run/picluster/resolv.conf"
+
 // kubelet is what all nodes of a cluster have in common; kubeadm keeps it in the
 // cluster and gives it to each node that joins.
 func kubelet(c *node.Config) object {
@@ -18,6 +22,7 @@ func kubelet(c *node.Config) object {
 		// Logs and exec go over a certificate that the control plane has signed; the
 		// join service approves it.
 		"serverTLSBootstrap": true,
+		"resolvConf":         ResolvConf,
 	}
 	return over(over(o, swap(c.System.Swap)), c.Kubernetes.Kubelet)
 }
@@ -42,6 +47,9 @@ func swap(kind string) object {
 func KubeletPatch(c *node.Config, b Board) ([]byte, error) {
 	reserved := min(b.Memory/10, 256<<20) >> 20
 	patch := object{"systemReserved": object{"memory": fmt.Sprintf("%dMi", reserved)}}
+	if c.Role == node.Worker { // nobody has it run anything but the control plane
+		patch["staticPodPath"] = ""
+	}
 	own := map[string]any{}
 	if settings, ok := c.Kubernetes.Kubelet["systemReserved"]; ok {
 		own["systemReserved"] = settings

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"strings"
 	"time"
@@ -29,8 +30,17 @@ func runtimeSteps(c *node.Config, e Env) []Step {
 	steps = append(steps, mirrorSteps(c.Kubernetes)...)
 	steps = append(steps, Containerd{Version: c.Kubernetes.Version})
 	steps = append(steps, payloadImageSteps(c, e)...)
-	return append(steps, ServiceRunning{Unit: "kubelet.service", Enabled: true})
+	return append(steps,
+		Text{What: "resolver of pods", Path: resolverScript, Mode: 0o755, Content: resolver},
+		Text{What: "kubelet's drop-in", Path: unitDir + "kubelet.service.d/20-picluster.conf",
+			Content: "[Service]\nExecStartPre=" + resolverScript + " " + kubeadm.ResolvConf + "\n"},
+		ServiceRunning{Unit: "kubelet.service", Enabled: true})
 }
+
+const resolverScript = "/usr/local/sbin/picluster-pod-resolver"
+
+//go:embed resolver.sh
+var resolver string
 
 // Forwarding wants the kernel to pass on packets of pods, and to show those on
 // bridges to its filter. systemd sets the same at each boot, from a file.
@@ -86,9 +96,9 @@ const (
 
 // containerdText is the configuration of containerd 1.6 and 1.7, which bookworm and
 // trixie have. Debian's own has another directory for network plugins, where no pod
-// network puts any, and no cgroups by systemd. What stands in conf.d takes the place
-// of whole tables here (containerd-config.toml(5)).
-const containerdText = `# Written by picluster. Your own settings go into /etc/containerd/conf.d/.
+// network puts any, and no cgroups by systemd.
+const containerdText = `# Written by picluster. Your own settings go into /etc/containerd/conf.d/. A table of the
+# same name there takes the place of the whole table here: copy what you do not change.
 version = 2
 imports = ["/etc/containerd/conf.d/*.toml"]
 

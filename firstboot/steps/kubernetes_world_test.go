@@ -161,7 +161,7 @@ func (c *cluster) newPi(name string) *workerPi {
 	p.Fake("kubelet", fakeKubelet)
 	p.Fake("kubectl", `test "$*" = "--kubeconfig /etc/kubernetes/kubelet.conf --request-timeout=30s get node `+name+` -o jsonpath={.metadata.uid}" || unexpected "$@"; printf uid-1`)
 	p.Fake("systemctl", `case "$*" in
-		"show --property=LoadState,ActiveState,UnitFileState picluster-sync.timer")
+		"show --property=LoadState,ActiveState,UnitFileState,NeedDaemonReload picluster-sync.timer")
 			if [ -e "$ROOT/sync" ]; then printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n'; else printf 'LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n'; fi ;;
 		daemon-reload | "enable --quiet picluster-sync.timer") ;;
 		"restart picluster-sync.timer") touch "$ROOT/sync" ;;

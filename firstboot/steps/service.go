@@ -84,7 +84,7 @@ func (s ServiceRunning) Name() string { return s.Unit }
 
 // Check implements Step.
 func (s ServiceRunning) Check(ctx context.Context, h host.Host) (string, error) {
-	out, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", s.Unit}})
+	out, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,NeedDaemonReload", s.Unit}})
 	if err != nil {
 		return "", err
 	}
@@ -92,6 +92,8 @@ func (s ServiceRunning) Check(ctx context.Context, h host.Host) (string, error) 
 	switch {
 	case state["LoadState"] == "not-found":
 		return s.Unit + " is not installed", nil
+	case state["NeedDaemonReload"] == "yes":
+		return "systemd has not read " + s.Unit, nil
 	case s.Enabled && !strings.HasPrefix(state["UnitFileState"], "enabled"):
 		return s.Unit + " is not started at boot", nil
 	case s.Active && state["ActiveState"] != "active":
@@ -102,6 +104,9 @@ func (s ServiceRunning) Check(ctx context.Context, h host.Host) (string, error) 
 
 // Apply implements Step.
 func (s ServiceRunning) Apply(ctx context.Context, h host.Host) error {
+	if _, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "daemon-reload"}}); err != nil {
+		return err
+	}
 	if s.Enabled {
 		if _, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "enable", "--quiet", s.Unit}}); err != nil {
 			return err
