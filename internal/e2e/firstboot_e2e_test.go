@@ -161,11 +161,11 @@ func TestFirstBoot_makesTheNode(t *testing.T) {
 			t.Logf("configured %s after power-on, which took %s", since(), since()-began)
 			m.AwaitSSH(w.login, bootTime)
 			t.Logf("ssh %s after power-on", since())
+			t.Logf("resident memory of the agent: %s", tell(t, m, w.login, memoryUntilTheEnd))
 			ask(t, m, w.login, "systemctl is-system-running --wait", "running")
 			for question, answer := range answers {
 				ask(t, m, w.login, question, answer)
 			}
-			t.Logf("resident memory of the agent: %s", tell(t, m, w.login, memoryUntilTheEnd))
 			awaitSeal(t, m, w.login)
 			t.Logf("sealed at most %s after power-on", since())
 			for question, answer := range sealedAnswers {
