@@ -89,7 +89,7 @@ func (b *box) openAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := strings.ReplaceAll(on(t, b.nodes[0], "cat", "/etc/kubernetes/admin.conf"), "https://pi-node0:6443", "https://10.77.0.10:6443")
-	if err := os.WriteFile(filepath.Join(b.dir, "secrets", "kubeconfig"), []byte(config+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(b.desk.dir, "secrets", "kubeconfig"), []byte(config+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -109,7 +109,7 @@ func (b *box) clusterctl(t *testing.T, code int, args ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*clusterTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, inside[0], inside[1:]...)
-	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "KUBECONFIG=", "HOME="+b.dir)
+	cmd.Dir, cmd.Env = b.desk.dir, append(os.Environ(), "KUBECONFIG=", "HOME="+b.desk.dir)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()

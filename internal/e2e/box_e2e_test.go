@@ -1,0 +1,232 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"picluster/imagebuilder/bundle"
+	"picluster/internal/host"
+	"picluster/internal/lab"
+	"picluster/internal/lab/kube/debs"
+	"picluster/internal/lab/kube/images"
+	"picluster/internal/lab/nodes"
+	"picluster/internal/lab/raspios"
+	"picluster/internal/node"
+	"picluster/internal/payload"
+)
+
+// box is a box of Pis with a card for each: three nodes and a spare.
+type box struct {
+	lan   *nodes.LAN
+	nodes []*nodes.Node // node0 to node2
+	spare *nodes.Node
+	desk  *desk
+}
+
+func (b *box) all() []*nodes.Node { return append(b.nodes[:len(b.nodes):len(b.nodes)], b.spare) }
+
+// clusterYAML is what the person writes, and what the lab needs besides: see package
+// nodes. Mirrors are lines of its mirrors.
+func clusterYAML(mirrors string) string {
+	return `apiVersion: picluster/v1
+kind: Cluster
+name: home
+nodePrefix: pi-
+nodes: 3
+spares: 1
+system:
+  swap: keep
+  user: {name: alice, authorizedKeys: [secrets/operator/id_ed25519.pub]}
+network: {interface: eth0}
+kubernetes:
+  kubelet: ` + flow(nodes.Kubelet) + `
+  kubeProxy: ` + flow(nodes.KubeProxy) + `
+  ignorePreflight: ` + flow(nodes.IgnorePreflight) + `
+mirrors:
+  kubernetesKey: kubernetes.asc
+` + mirrors + `storage: {backend: none}
+`
+}
+
+// kubernetesAt says that Kubernetes' packages and all images are at these addresses.
+func kubernetesAt(packages, registry string) string {
+	return fmt.Sprintf("  kubernetes: %[1]s/\n  images: {registry.k8s.io: %[2]q, ghcr.io: %[2]q, docker.io: %[2]q}\n", packages, "http://"+registry)
+}
+
+// stages are those that a machine without a Pi's disk and clock can do.
+const stages = "name,network,enroll,kubernetes,runtime,control-plane,join"
+
+// newBox has on its LAN what nodes would find on the internet. Nothing is switched on.
+func newBox(t *testing.T) *box {
+	t.Helper()
+	b := &box{lan: nodes.New(t)}
+	b.lan.Shelf = shelf(t)
+	key := b.serve(t)
+	address := nodes.Address.Addr().String()
+	b.desk = clusterDesk(t, key, kubernetesAt("http://"+address, address+":5000"))
+	b.insertCards(t)
+	return b
+}
+
+// newOfflineBox has nothing on its LAN but the nodes: their cards bring what is in a
+// payload that gather has gathered.
+func newOfflineBox(t *testing.T, from *desk) *box {
+	t.Helper()
+	b := &box{lan: nodes.New(t), desk: clusterDesk(t, nil, "")}
+	for _, name := range []string{"cluster.yaml", "kubernetes.asc", "payload"} {
+		path := filepath.Join(b.desk.dir, name)
+		if err := errors.Join(os.RemoveAll(path), os.Symlink(filepath.Join(from.dir, name), path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.insertCards(t)
+	return b
+}
+
+// gather has imagebuilder gather the payload of a cluster of such nodes, from this
+// machine's own Debian mirror and the lab's look-alikes of Kubernetes' repositories.
+func gather(t *testing.T) *desk {
+	t.Helper()
+	sources, err := raspios.Sources(t.Context(), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := func(i int) string { return strings.Fields(sources[min(i, len(sources)-1)])[1] }
+	packages, key := debs.Serve(t, runtime.GOARCH)
+	d := clusterDesk(t, key.Public(t), fmt.Sprintf("  debian: %s\n  security: %s\n", mirror(0), mirror(1))+
+		kubernetesAt(packages.URL, images.Serve(t, images.Names(), runtime.GOARCH)))
+	root, err := nodes.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := d.run(t, "", "bundle", "--installed", filepath.Join(root, "root/var/lib/dpkg/status"),
+		"--arch", runtime.GOARCH, "--release", "trixie", "--with", images.Busybox)
+	if code != 0 {
+		t.Fatalf("bundle: exit code %d\n%s", code, stderr)
+	}
+	t.Log(stdout)
+	return d
+}
+
+// clusterDesk is a desk with the cluster's file and new secrets.
+func clusterDesk(t *testing.T, key []byte, mirrors string) *desk {
+	t.Helper()
+	d := newDesk(t)
+	if err := os.RemoveAll(filepath.Join(d.dir, "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string]string{"kubernetes.asc": string(key), "cluster.yaml": clusterYAML(mirrors)} {
+		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// insertCards writes the cards and puts them in.
+func (b *box) insertCards(t *testing.T) {
+	t.Helper()
+	if _, stderr, code := b.desk.run(t, "", "init"); code != 0 {
+		t.Fatalf("init: %s", stderr)
+	}
+	agent := agentOfThisMachine(t)
+	base := lab.Image(t, lab.Layout{Release: "trixie"})
+	for i, name := range []string{"pi-node0", "pi-node1", "pi-node2", "spare"} {
+		n := b.lan.Node(name)
+		card := filepath.Join(b.desk.dir, fmt.Sprintf("card-%d.img", i))
+		if _, stderr, code := b.desk.run(t, "", "write", card, "--yes", "--image", base, "--no-payload"); code != 0 {
+			t.Fatalf("write card of %s: exit code %d\n%s", name, code, stderr)
+		}
+		files := copyFAT(t, extract(t, card).boot)
+		put(t, agent, filepath.Join(files, "picluster/firstboot"))
+		b.layPayload(t, files)
+		n.Insert(files)
+		b.prepare(n)
+		if name == "spare" {
+			b.spare = n
+		} else {
+			b.nodes = append(b.nodes, n)
+		}
+	}
+	t.Cleanup(func() { explain(t, b.nodes[0], b.all()...) })
+}
+
+// layPayload does what write does with a payload, for a machine that is no Pi: write
+// would refuse another processor's.
+func (b *box) layPayload(t *testing.T, files string) {
+	t.Helper()
+	all, err := bundle.Open(filepath.Join(b.desk.dir, "payload"))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(files, "picluster/node.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := node.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := all.For(c.Role == node.ControlPlane)
+	for _, f := range part.Files() {
+		put(t, all.Path(f.Ref), filepath.Join(files, payload.Dir, f.Name))
+	}
+	list, err := part.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Build.Arch, c.Kubernetes.Payload = runtime.GOARCH, payload.Digest(list)
+	if data, err = c.Marshal(); err == nil {
+		err = errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(filepath.Join(files, payload.Dir, payload.ManifestName), list, 0o644))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serve is what nodes would find on the internet, on their own LAN.
+func (b *box) serve(t *testing.T) (key []byte) {
+	t.Helper()
+	packages, signer := debs.Serve(t, runtime.GOARCH)
+	address := nodes.Address.Addr().String()
+	for port, handler := range map[string]http.Handler{"80": packages, "5000": images.Handler(t, images.Names(), runtime.GOARCH)} {
+		listener := b.lan.Listen(net.JoinHostPort(address, port))
+		go func() {
+			if err := http.Serve(listener, handler); !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+		}()
+	}
+	return signer.Public(t)
+}
+
+// prepare has the agent do what it can do here, at each boot until that is done.
+func (b *box) prepare(n *nodes.Node) {
+	const unit = "/etc/systemd/system/picluster-firstboot.service"
+	n.Install(unit+".d/lab.conf", host.File{Data: []byte("[Service]\nExecStart=\nExecStart=/usr/local/sbin/firstboot run --stage " + stages + "\n")})
+	if b.lan.Shelf != "" {
+		n.Install("/etc/apt/sources.list.d/shelf.list", host.File{Data: []byte("deb [trusted=yes] file:/media/debs ./\n")})
+	}
+}
+
+// agentOfThisMachine builds firstboot for the processor that nodes have here.
+func agentOfThisMachine(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "firstboot")
+	t.Setenv("CGO_ENABLED", "0")
+	run(t, "go", "build", "-trimpath", "-buildvcs=false", "-o", path, "picluster/firstboot")
+	return path
+}
