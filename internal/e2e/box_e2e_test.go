@@ -104,6 +104,7 @@ func gather(t *testing.T) *desk {
 	packages, key := debs.Serve(t, runtime.GOARCH)
 	d := clusterDesk(t, key.Public(t), fmt.Sprintf("  debian: %s\n  security: %s\n", mirror(0), mirror(1))+
 		kubernetesAt(packages.URL, images.Serve(t, images.Names(), runtime.GOARCH)))
+	d.init(t)
 	root, err := nodes.Root()
 	if err != nil {
 		t.Fatal(err)
@@ -132,12 +133,18 @@ func clusterDesk(t *testing.T, key []byte, mirrors string) *desk {
 	return d
 }
 
+// init makes the secrets that cluster.yaml speaks of.
+func (d *desk) init(t *testing.T) {
+	t.Helper()
+	if _, stderr, code := d.run(t, "", "init"); code != 0 {
+		t.Fatalf("init: %s", stderr)
+	}
+}
+
 // insertCards writes the cards and puts them in.
 func (b *box) insertCards(t *testing.T) {
 	t.Helper()
-	if _, stderr, code := b.desk.run(t, "", "init"); code != 0 {
-		t.Fatalf("init: %s", stderr)
-	}
+	b.desk.init(t)
 	agent := agentOfThisMachine(t)
 	base := lab.Image(t, lab.Layout{Release: "trixie"})
 	for i, name := range []string{"pi-node0", "pi-node1", "pi-node2", "spare"} {

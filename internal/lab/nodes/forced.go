@@ -36,16 +36,6 @@ ExecStart=
 ExecStart=/usr/bin/containerd --config /run/containerd.toml
 `
 
-// systemdConf has every unit keep its place in each hierarchy. With controllers in
-// cgroup v1 systemd takes one away from all units as soon as none asks for it, also
-// from those that the kubelet made; which then finds "some missing paths" for ever.
-const systemdConf = `[Manager]
-DefaultCPUAccounting=yes
-DefaultMemoryAccounting=yes
-DefaultBlockIOAccounting=yes
-DefaultTasksAccounting=yes
-`
-
 // sysctls are what a kubelet sets (kubernetes, pkg/kubelet/cm,
 // setupKernelTunables). A node must not write them, for they are the whole machine's.
 var sysctls = map[string]string{"vm/overcommit_memory": "1", "kernel/panic": "10", "kernel/panic_on_oops": "1"}

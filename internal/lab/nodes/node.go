@@ -105,7 +105,6 @@ func (n *Node) PowerOn() {
 		}
 		return err
 	})
-	n.openCgroups()
 	n.lan.PlugIn(n.port(), n.PID(), "eth0")
 }
 
@@ -140,16 +139,6 @@ func isSystemd(pid int) error {
 		err = fmt.Errorf("it is %s yet", strings.TrimSpace(string(comm)))
 	}
 	return err
-}
-
-// openCgroups lets the kubelet and runc make cgroups below the node's: nspawn mounts
-// controllers of cgroup v1 for reading.
-func (n *Node) openCgroups() {
-	n.lan.t.Helper()
-	const script = `for hierarchy in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$hierarchy"; done`
-	if _, err := n.Run(context.Background(), host.Cmd{Args: []string{"sh", "-ec", script}}); err != nil {
-		n.lan.t.Fatal(err)
-	}
 }
 
 func (n *Node) port() string { return fmt.Sprintf("port%d", n.number) }

@@ -65,6 +65,5 @@ func (l *LAN) Node(name string) *Node {
 	}
 	l.nodes = append(l.nodes, n)
 	n.Install("/etc/systemd/system/containerd.service.d/lab.conf", host.File{Data: []byte(containerdDropIn)})
-	n.Install("/etc/systemd/system.conf.d/lab.conf", host.File{Data: []byte(systemdConf)})
 	return n
 }
