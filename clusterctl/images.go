@@ -8,13 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/spf13/pflag"
 
 	"picluster/clusterctl/images"
-	"picluster/clusterctl/kube"
-	"picluster/clusterctl/registry"
 	"picluster/clusterctl/steps"
 	"picluster/internal/cli"
 	"picluster/internal/debian"
@@ -32,9 +28,10 @@ func imagesCommand() cli.Command {
 
 // imageBuild are the flags of images build.
 type imageBuild struct {
-	projectFlags
+	siteFlags
 	arch, out, sbom, programs string
-	push                      bool
+	push, load                bool
+	given                     func(flag string) bool // whether a person has
 }
 
 func imagesBuildCommand() cli.Command {
@@ -43,23 +40,27 @@ func imagesBuildCommand() cli.Command {
 		Name:    "build",
 		Summary: "make the storage's image of Debian's packages",
 		Details: "It runs no program of another architecture, and needs neither root nor a container engine.\n" +
-			"--out writes an archive that `ctr -n k8s.io images import` takes; --push puts the image into\n" +
-			"the cluster's own registry. What is in the image is listed in it, and by --sbom.",
+			"--load puts the image onto all nodes, over ssh, which is what a cluster without storage needs:\n" +
+			"its registry has nowhere to keep anything yet. --push puts it into that registry; --out writes\n" +
+			"an archive, for `imagebuilder bundle --archive`. What is in the image is listed in it, and by\n" +
+			"--sbom. Mirrors are those of cluster.yaml, or Debian's own where there is none.",
 		Flags: func(flags *pflag.FlagSet) {
 			f.register(flags)
+			f.given = flags.Changed
 			flags.StringVar(&f.arch, "arch", "arm64", "what the nodes are: arm64 or amd64")
 			flags.StringVar(&f.out, "out", "", "write the image to a `file`")
 			flags.StringVar(&f.sbom, "sbom", "", "write the list of what is in it to a `file` (SPDX)")
 			flags.StringVar(&f.programs, "programs", "", "`directory` with storaged-linux-ARCH (default: that of clusterctl)")
 			flags.BoolVar(&f.push, "push", false, "put the image into the cluster's registry")
+			flags.BoolVar(&f.load, "load", false, "put the image onto all nodes")
 		},
-		Examples: []string{"clusterctl images build --out storage.tar", "clusterctl images build --push"},
+		Examples: []string{"clusterctl images build --load", "clusterctl images build --out storage.tar", "clusterctl images build --push"},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if err := noOperands("images build", args); err != nil {
 				return err
 			}
-			if f.out == "" && !f.push {
-				return cli.Exit(cli.Usage, errors.New("read flags of images build: --out or --push says where the image goes"))
+			if f.out == "" && !f.push && !f.load {
+				return cli.Exit(cli.Usage, errors.New("read flags of images build: --load, --push or --out says where the image goes"))
 			}
 			return f.run(ctx, env)
 		},
@@ -67,13 +68,13 @@ func imagesBuildCommand() cli.Command {
 }
 
 func (f *imageBuild) run(ctx context.Context, env cli.Env) error {
-	p, err := f.load()
+	mirrors, err := f.mirrors()
 	if err != nil {
 		return err
 	}
 	progress := cli.NewProgress(env.Stderr)
 	defer progress.Done()
-	storage, err := f.storage(p.cluster, progress.Show)
+	storage, err := f.storage(mirrors, progress.Show)
 	if err != nil {
 		return err
 	}
@@ -92,27 +93,33 @@ func (f *imageBuild) run(ctx context.Context, env cli.Env) error {
 			return fmt.Errorf("write list of packages: %w", err)
 		}
 	}
-	if f.out != "" {
-		if err := writeArchive(f.out, built); err != nil {
-			return err
-		}
-	}
 	digest, err := built.Image.Digest()
 	if err != nil {
 		return fmt.Errorf("build image: %w", err)
 	}
-	fmt.Fprintf(env.Stdout, "%s@%s\n", steps.StorageImage(), digest)
-	if !f.push {
-		return nil
+	if err := f.deliver(ctx, env, built, dir); err != nil {
+		return err
 	}
-	return f.throughTunnel(ctx, 0, func(ctx context.Context, _ *kube.Client, t *kube.Tunnel) error {
-		return pushAll(ctx, env, t.Address, []registry.Image{registry.FromImage(steps.StorageImage(), built.Image)})
-	})
+	fmt.Fprintf(env.Stdout, "%s@%s\n", steps.StorageImage(), digest)
+	return nil
 }
 
-// storage says what the image is made of: Debian's packages from the mirror of
-// cluster.yaml, and the program that lies beside this one.
-func (f *imageBuild) storage(c *spec.Cluster, progress func(what string, done, total int64)) (images.Storage, error) {
+// mirrors are those of cluster.yaml. An image by itself needs no cluster.
+func (f *imageBuild) mirrors() (spec.Mirrors, error) {
+	_, err := os.Stat(f.file)
+	if errors.Is(err, fs.ErrNotExist) && !f.given("file") && !f.push && !f.load {
+		return spec.DebianMirrors(), nil
+	}
+	p, err := f.projectFlags.load()
+	if err != nil {
+		return spec.Mirrors{}, err
+	}
+	return p.cluster.Mirrors, nil
+}
+
+// storage says what the image is made of: Debian's packages, and the program that lies
+// beside this one.
+func (f *imageBuild) storage(from spec.Mirrors, progress func(what string, done, total int64)) (images.Storage, error) {
 	keys, err := debian.ArchiveKeys()
 	if err != nil {
 		return images.Storage{}, err
@@ -132,31 +139,11 @@ func (f *imageBuild) storage(c *spec.Cluster, progress func(what string, done, t
 		}
 		programs = filepath.Dir(self)
 	}
-	main := []string{"main"}
 	return images.Storage{
 		Arch: f.arch, Program: filepath.Join(programs, "storaged-linux-"+f.arch), Version: version.String(),
 		Archive: &debian.Reader{Arch: f.arch, Dir: filepath.Join(cache, "picluster", "debian"), Progress: progress},
-		Sources: []debian.Source{
-			{URI: c.Mirrors.Debian, Suite: images.Suite, Components: main, Keyring: keys},
-			{URI: c.Mirrors.Debian, Suite: images.Suite + "-updates", Components: main, Keyring: keys},
-			{URI: c.Mirrors.Security, Suite: images.Suite + "-security", Components: main, Keyring: keys},
-		},
+		Sources: images.Sources(from.Debian, from.Security, keys),
 	}, nil
-}
-
-func writeArchive(path string, built images.Built) error {
-	tag, err := name.NewTag(steps.StorageImage())
-	if err == nil {
-		err = tarball.WriteToFile(path+".part", tag, built.Image)
-	}
-	if err == nil {
-		err = os.Rename(path+".part", path)
-	}
-	if err != nil {
-		os.Remove(path + ".part")
-		return fmt.Errorf("write image: %w", err)
-	}
-	return nil
 }
 
 func imageError(err error) error {

@@ -42,6 +42,15 @@ var needless = []string{
 // the clients on the nodes, which may be older but not newer.
 const Suite = "trixie"
 
+// Sources are the suites that the image is made of, at two mirrors.
+func Sources(debianURI, securityURI string, keys *debian.Keyring) []debian.Source {
+	var all []debian.Source
+	for _, from := range []struct{ uri, suite string }{{debianURI, Suite}, {debianURI, Suite + "-updates"}, {securityURI, Suite + "-security"}} {
+		all = append(all, debian.Source{URI: from.uri, Suite: from.suite, Components: []string{"main"}, Keyring: keys})
+	}
+	return all
+}
+
 // Storage describes one image.
 type Storage struct {
 	Arch    string // as container platforms have it: arm64, amd64
@@ -130,15 +139,16 @@ func (s Storage) config(image v1.Image) *v1.ConfigFile {
 // checkProgram makes sure that a node can run the program: a wrong one would show only
 // there.
 func checkProgram(path, arch string) error {
-	machines := map[string]elf.Machine{"arm64": elf.EM_AARCH64, "amd64": elf.EM_X86_64}
+	want, ok := map[string]elf.Machine{"arm64": elf.EM_AARCH64, "amd64": elf.EM_X86_64}[arch]
+	if !ok {
+		return fmt.Errorf("build image: there is no storage for %s: Debian has no 32-bit GlusterFS any more", arch)
+	}
 	f, err := elf.Open(path)
 	if err != nil {
 		return fmt.Errorf("read program: %w", err)
 	}
 	defer f.Close()
-	switch want, ok := machines[arch]; {
-	case !ok:
-		return fmt.Errorf("build image: there is no storage for %s: Debian has no 32-bit GlusterFS any more", arch)
+	switch {
 	case f.Machine != want:
 		return fmt.Errorf("read program %s: it is for %s, the image is for %s", path, f.Machine, arch)
 	case slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }):

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"picluster/clusterctl/gluster/pods"
@@ -21,6 +22,7 @@ const (
 	StorageController = "storage-controller"
 	StorageDriver     = "glusterfs.picluster" // csi.Name; that package would bring all of gRPC into clusterctl
 	storageLabel      = "storagenode"
+	storageMounter    = "storage-node"
 )
 
 // StorageImage is the image's name: in the cluster's own registry, and in containerd
@@ -50,15 +52,18 @@ func deployStorage(e Env) ([]kube.Step, error) {
 		}
 	}
 	// The namespace comes before what is in it.
-	steps = append(steps, kube.Applied{Object: objects[0]}, Keys{})
+	steps = append(steps, kube.Applied{Object: objects[0]}, Keys{Admin: e.Cluster.Storage.Heketi.Key})
 	for _, o := range objects[1:] {
 		// Every field of a StorageClass but one is for ever.
 		steps = append(steps, kube.Applied{Object: o, Renew: o.GetKind() == "StorageClass"})
 	}
+	if !e.Cluster.Storage.OnNodes() {
+		return append(steps, kube.Ready{Ref: workload("DaemonSet", storageMounter)}, kube.Ready{Ref: workload("Deployment", StorageController)}), nil
+	}
 	return append(steps,
 		Renewed{},
 		kube.Ready{Ref: workload("DaemonSet", pods.Daemon)},
-		kube.Ready{Ref: workload("DaemonSet", "storage-node")},
+		kube.Ready{Ref: workload("DaemonSet", storageMounter)},
 		kube.Ready{Ref: workload("Deployment", StorageController)},
 		Converged{},
 	), nil
@@ -70,7 +75,7 @@ func workload(kind, name string) kube.Ref {
 
 // removeStorage leaves what is on the devices as it is: `storage reset` erases it.
 func removeStorage(e Env) ([]kube.Step, error) {
-	objects, err := storageObjects(e.Cluster)
+	objects, err := allOf("storage")
 	if err != nil {
 		return nil, err
 	}
@@ -86,22 +91,26 @@ func storageObjects(c *spec.Cluster) ([]*kube.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	documents, err := storageDocuments(c)
-	if err != nil {
-		return nil, err
+	args := map[string][]any{ // of each workload's first container
+		storageMounter:    {"node"},
+		StorageController: {"controller", "--heketi-url=" + c.Storage.Heketi.URL},
 	}
-	objects = append(objects[:1:1], append(documents, objects[1:]...)...)
-	bricks := c.Storage.Bricks
-	for _, p := range []struct {
-		kind, name string
-		args       []any
-	}{
-		{"DaemonSet", pods.Daemon, []any{"glusterd", "--bricks=" + bricks}},
-		{"DaemonSet", "storage-node", []any{"node"}},
-		{"Deployment", StorageController, []any{"controller", "--bricks=" + bricks, "--allow=" + c.Network.ClusterSubnet.Masked().String()}},
-	} {
-		if err := setFirstContainer(objects, p.kind, p.name, StorageImage(), p.args); err != nil {
+	if c.Storage.OnNodes() {
+		documents, err := storageDocuments(c)
+		if err != nil {
 			return nil, err
+		}
+		objects = append(objects[:1:1], append(documents, objects[1:]...)...)
+		args[pods.Daemon] = []any{"glusterd", "--bricks=" + c.Storage.Bricks}
+		args[StorageController] = []any{"controller", "--bricks=" + c.Storage.Bricks, "--allow=" + c.Network.ClusterSubnet.Masked().String()}
+	} else { // glusterd runs elsewhere
+		objects = slices.DeleteFunc(objects, func(o *kube.Object) bool { return o.GetKind() == "DaemonSet" && o.GetName() == pods.Daemon })
+	}
+	for _, o := range objects {
+		if slices.Contains(working, o.GetKind()) {
+			if err := setFirstContainer(objects, o.GetKind(), o.GetName(), StorageImage(), args[o.GetName()]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return objects, set(objects, "StorageClass", StorageClass, copies(c), "parameters")
@@ -142,7 +151,7 @@ func copies(c *spec.Cluster) map[string]any {
 		}
 	}
 	switch {
-	case c.Storage.Replicas == 2 && holders > 2:
+	case c.Storage.Replicas == 2 && holders > 2: // of a Heketi nobody knows whether it has a third node
 		return map[string]any{"arbiter": "true"}
 	case c.Storage.Replicas == 2:
 		return map[string]any{"replicas": "2"}

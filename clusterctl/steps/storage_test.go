@@ -12,6 +12,8 @@ import (
 	"picluster/clusterctl/gluster/pods"
 	"picluster/clusterctl/kube"
 	"picluster/internal/golden"
+	"picluster/internal/secret"
+	"picluster/internal/spec"
 	"picluster/internal/step"
 )
 
@@ -49,6 +51,46 @@ func TestStorage_isAsReviewed(t *testing.T) {
 		}
 	}
 	golden.Equal(t, "testdata/deploy-storage.yaml", []byte(strings.ReplaceAll(b.String(), StorageImage(), "IMAGE")))
+}
+
+// With a Heketi that is there no node of the cluster has anything of Gluster's but the
+// client.
+func TestStorage_byAHeketiThatIsThere(t *testing.T) {
+	key := secret.New("planted-key")
+	e := env(t, "")
+	e.Cluster.Storage = spec.Storage{Backend: "glusterfs", Replicas: 3, Heketi: spec.Heketi{URL: "http://192.168.1.5:8080", Key: key}}
+	for i := range e.Cluster.Nodes {
+		e.Cluster.Nodes[i].Storage = spec.NodeStorage{}
+	}
+	stages := must(Deploy(e, storageAddon(t)))
+	all := ""
+	for _, o := range objectsOf(stages) {
+		data, err := yaml.Marshal(o.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(data)
+	}
+	for _, is := range []string{"- --heketi-url=http://192.168.1.5:8080", "name: storage-node", "provisioner: glusterfs.picluster", `replicas: "3"`} {
+		if !strings.Contains(all, is) {
+			t.Errorf("it deploys no %s", is)
+		}
+	}
+	for _, not := range []string{"glusterd", "storage-topology", "storage-peers", "--bricks", key.Reveal()} {
+		if strings.Contains(all, not) {
+			t.Errorf("it deploys %s", not)
+		}
+	}
+	var names []string
+	for _, s := range stages[len(stages)-1].Steps {
+		names = append(names, s.Name())
+		if k, ok := s.(Keys); ok && k.Admin != key {
+			t.Error("the storage's key is another than the Heketi's")
+		}
+	}
+	if text := strings.Join(names, ", "); strings.Contains(text, "storage node pi-") || strings.Contains(text, "topology") || strings.Contains(text, "present form") {
+		t.Errorf("its steps are %s", text)
+	}
 }
 
 // The whole add-on on a real API server, whose controllers and played nodes run what is

@@ -24,7 +24,7 @@ func ResetStorage(ctx context.Context, e Env, on *kube.Client) (stages []kube.St
 	}
 	kind, ok := engine.Backends[e.Cluster.Storage.Bricks]
 	if !ok {
-		return nil, nil, cli.Exit(cli.Usage, errors.New("reset storage: cluster.yaml has storage.backend: none"))
+		return nil, nil, cli.Exit(cli.Usage, errors.New("reset storage: by cluster.yaml no node of the cluster holds data"))
 	}
 	erase := []kube.Step{NoVolumes{}, kube.Absent{Ref: workload("Deployment", StorageController)}}
 	for _, c := range state.Clusters {

@@ -16,6 +16,7 @@ import (
 	"picluster/clusterctl/gluster/pods"
 	"picluster/clusterctl/kube"
 	"picluster/internal/cli"
+	"picluster/internal/secret"
 	"picluster/internal/step"
 )
 
@@ -73,8 +74,9 @@ func (s StorageNode) Apply(ctx context.Context, on *kube.Client) error {
 	return err
 }
 
-// Keys wants a Secret with the keys of Heketi's API. They are made once.
-type Keys struct{}
+// Keys wants a Secret with the keys of Heketi's API. They are made once, but for the
+// administrator's of a Heketi that is there already: Admin.
+type Keys struct{ Admin secret.Text }
 
 // Name implements Step.
 func (Keys) Name() string { return "Secret " + pods.Namespace + "/" + StorageKeys }
@@ -82,7 +84,7 @@ func (Keys) Name() string { return "Secret " + pods.Namespace + "/" + StorageKey
 var keysRef = kube.Ref{APIVersion: "v1", Kind: "Secret", Namespace: pods.Namespace, Name: StorageKeys}
 
 // Check implements Step.
-func (Keys) Check(ctx context.Context, on *kube.Client) (string, error) {
+func (k Keys) Check(ctx context.Context, on *kube.Client) (string, error) {
 	o, err := on.Get(ctx, keysRef)
 	if err != nil {
 		return "", err
@@ -95,16 +97,25 @@ func (Keys) Check(ctx context.Context, on *kube.Client) (string, error) {
 			return "has no key for " + user, nil
 		}
 	}
+	if key, _, _ := unstructured.NestedString(o.Object, "data", "admin"); !k.Admin.IsZero() && key != encode(k.Admin.Reveal()) {
+		return "has another key than storage.heketi", nil
+	}
 	return "", nil
 }
 
+// encode is the form of a Secret's values.
+func encode(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+
 // Apply implements Step.
-func (Keys) Apply(ctx context.Context, on *kube.Client) error {
-	key := func() string { return base64.StdEncoding.EncodeToString([]byte(rand.Text())) }
+func (k Keys) Apply(ctx context.Context, on *kube.Client) error {
+	admin := rand.Text()
+	if !k.Admin.IsZero() {
+		admin = k.Admin.Reveal()
+	}
 	_, err := on.Apply(ctx, &kube.Object{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
 		"metadata": map[string]any{"namespace": keysRef.Namespace, "name": keysRef.Name},
-		"data":     map[string]any{"admin": key(), "user": key()},
+		"data":     map[string]any{"admin": encode(admin), "user": encode(rand.Text())},
 	}})
 	return err
 }

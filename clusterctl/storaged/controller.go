@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,11 +55,15 @@ func (s settings) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if s.heketi != "" {
-		return s.serve(ctx, heketi.Backend{Client: &heketi.Client{URL: s.heketi, User: "admin", Key: keys.Admin}})
-	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	if s.heketi != "" {
+		to, err := url.Parse(s.heketi)
+		if err != nil {
+			return cli.Exit(cli.Usage, fmt.Errorf("read flag --heketi-url: %w", err))
+		}
+		return s.serve(ctx, stop, relay(to), heketi.Backend{Client: &heketi.Client{URL: s.heketi, User: "admin", Key: keys.Admin}})
+	}
 	e, cluster, err := s.engine(ctx, log)
 	if err != nil {
 		return err
@@ -68,15 +73,22 @@ func (s settings) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer api.Close()
+	go func() { stop(converger{Kube: cluster, Engine: e, Log: log}.run(ctx)) }()
+	return s.serve(ctx, stop, api, e)
+}
+
+// relay passes requests on to a Heketi elsewhere: what asks for the storage's Service
+// need not know which of the two there is. Tokens are for a method and a path, which
+// stay as they are.
+func relay(to *url.URL) http.Handler {
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+}
+
+// serve serves both ways in until the context ends or one of them fails.
+func (s settings) serve(ctx context.Context, stop context.CancelCauseFunc, api http.Handler, volumes csi.Volumes) error {
 	web := &http.Server{Addr: s.listen, Handler: api, ReadHeaderTimeout: time.Minute}
 	go func() { stop(web.ListenAndServe()) }()
 	defer web.Close()
-	go func() { stop(converger{Kube: cluster, Engine: e, Log: log}.run(ctx)) }()
-	err = s.serve(ctx, e)
-	return errors.Join(err, context.Cause(ctx))
-}
-
-func (s settings) serve(ctx context.Context, volumes csi.Volumes) error {
 	return serve(ctx, server{s.socket, func(g *grpc.Server) {
 		csi.Register(g, version.String(), &csi.Controller{Volumes: volumes}, nil)
 	}})

@@ -59,7 +59,7 @@ func (in *Inputs) config(name string) (*node.Config, error) {
 	if c.Role == node.Spare {
 		c.Network.ClusterSubnet = s.Network.ClusterSubnet
 	}
-	if c.Role == node.Spare && s.Storage.Backend != "none" {
+	if c.Role == node.Spare && s.Storage.OnNodes() {
 		c.Storage = storage(s.Storage.Device)
 	}
 	if s.Kubernetes.Enabled {

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"net/url"
 	"path"
 	"regexp"
 	"strconv"
@@ -69,6 +70,7 @@ func (k *Kubernetes) checkSettings(r *report) {
 
 func (c *Cluster) checkStorage(r *report) {
 	c.Storage.Device.check(r, "storage.device")
+	c.checkHeketi(r)
 	holders := 0
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
@@ -76,8 +78,11 @@ func (c *Cluster) checkStorage(r *report) {
 			continue
 		}
 		holders++
-		if c.Storage.Backend == "none" {
+		switch {
+		case c.Storage.Backend == "none":
 			r.problem(nodeField(i, "storage.enabled"), "there is no storage: storage.backend is none")
+		case !c.Storage.OnNodes():
+			r.problem(nodeField(i, "storage.enabled"), "the data is on the nodes of storage.heketi")
 		}
 		if field := nodeField(i, "storage.device"); r.given(field) {
 			n.Storage.Device.check(r, field)
@@ -90,15 +95,43 @@ func (c *Cluster) checkReplicas(r *report, holders int) {
 	if c.Storage.Backend == "none" || len(c.Nodes) == 0 {
 		return
 	}
-	switch n := c.Storage.Replicas; {
-	case holders == 0:
+	switch n, onNodes := c.Storage.Replicas, c.Storage.OnNodes(); {
+	case onNodes && holders == 0:
 		r.problem("storage.backend", "no node holds data")
 	case n < 1 || n > 3:
 		r.problem("storage.replicas", "%d copies, want 1 to 3", n)
-	case n > holders:
+	case onNodes && n > holders:
 		p := r.problem("storage.replicas", "%d copies need %d nodes with storage, there are %d", n, n, holders)
 		if holders == 2 {
 			p.Hint = "replicas: 2 keeps two copies and a witness on the control plane"
+		}
+	}
+}
+
+// checkHeketi looks at the Heketi, if there is one, and at what it leaves no room for.
+func (c *Cluster) checkHeketi(r *report) {
+	const field = "storage.heketi"
+	if !r.given(field) {
+		return
+	}
+	u, err := url.Parse(c.Storage.Heketi.URL)
+	switch {
+	case c.Storage.Heketi.URL == "":
+		r.problem(field+".url", "is missing, want its address")
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		r.problem(field+".url", "%s is not an http or https address", quoted(c.Storage.Heketi.URL))
+	case u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		r.problem(field+".url", "%s has more than a host and a port", quoted(u.Redacted()))
+	}
+	if c.Storage.Heketi.KeyFile == "" {
+		r.problem(field+".keyFile", "is missing, want a file with the key of its user admin")
+	}
+	if c.Storage.Backend == "none" {
+		r.problem(field, "there is no storage: storage.backend is none")
+	}
+	for _, other := range []string{"storage.device", "storage.bricks"} {
+		if r.given(other) {
+			r.problem(other, "the data is on the nodes of storage.heketi")
 		}
 	}
 }

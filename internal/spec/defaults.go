@@ -18,6 +18,11 @@ const (
 // standardLoop fits on a 32 GB card beside the system.
 func standardLoop() Loop { return Loop{Path: "/var/gluster.img", Size: 15 << 30} }
 
+// DebianMirrors are Debian's own: those of who has no document, too.
+func DebianMirrors() Mirrors {
+	return Mirrors{Debian: "http://ftp.debian.org/debian", Security: "http://security.debian.org/debian-security"}
+}
+
 // setDefaults fills in what the document does not give. This is the only place
 // where defaults are made.
 func (c *Cluster) setDefaults(given func(field string) bool) {
@@ -75,9 +80,9 @@ func (c *Cluster) setClusterDefaults(given func(field string) bool) {
 	fill(given, "kubernetes.serviceSubnet", &k.ServiceSubnet, prefix(10, 96, 0, 0, 12))
 	fill(given, "kubernetes.controlPlaneSchedulable", &k.ControlPlaneSchedulable, true)
 
-	m := &c.Mirrors
-	fill(given, "mirrors.debian", &m.Debian, "http://ftp.debian.org/debian")
-	fill(given, "mirrors.security", &m.Security, "http://security.debian.org/debian-security")
+	m, official := &c.Mirrors, DebianMirrors()
+	fill(given, "mirrors.debian", &m.Debian, official.Debian)
+	fill(given, "mirrors.security", &m.Security, official.Security)
 	fill(given, "mirrors.kubernetes", &m.Kubernetes, communityRepository(k.Version))
 
 	backend, dashboard := "none", "none"
@@ -85,7 +90,7 @@ func (c *Cluster) setClusterDefaults(given func(field string) bool) {
 		backend, dashboard = "glusterfs", "headlamp"
 	}
 	fill(given, "storage.backend", &c.Storage.Backend, backend)
-	if c.Storage.Backend != "none" {
+	if c.Storage.OnNodes() {
 		c.Storage.Device.setDefaults(given, "storage.device", standardLoop())
 		fill(given, "storage.bricks", &c.Storage.Bricks, "xfs")
 	}
@@ -105,7 +110,7 @@ func (c *Cluster) setNodeDefaults(given func(field string) bool) {
 		fill(given, field+".name", &n.Name, fmt.Sprintf("%snode%d", c.NodePrefix, i))
 		fill(given, field+".role", &n.Role, role)
 		fill(given, field+".interface", &n.Interface, c.Network.Interface)
-		fill(given, field+".storage.enabled", &n.Storage.Enabled, c.Storage.Backend != "none")
+		fill(given, field+".storage.enabled", &n.Storage.Enabled, c.Storage.OnNodes())
 		if !n.Storage.Enabled {
 			continue
 		}
@@ -116,8 +121,11 @@ func (c *Cluster) setNodeDefaults(given func(field string) bool) {
 			n.Storage.Device = c.Storage.Device
 		}
 	}
-	if c.Storage.Backend != "none" {
+	switch {
+	case c.Storage.OnNodes():
 		fill(given, "storage.replicas", &c.Storage.Replicas, min(3, holders))
+	case c.Storage.Backend != "none":
+		fill(given, "storage.replicas", &c.Storage.Replicas, 3)
 	}
 }
 

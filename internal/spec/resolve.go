@@ -32,6 +32,7 @@ func (c *Cluster) resolve(r *report, refs References) {
 		s.extraFile(&c.System.Files[i], fmt.Sprintf("system.files[%d]", i))
 	}
 	s.mirrorKey(&c.Mirrors)
+	s.heketiKey(&c.Storage.Heketi)
 	for i := range c.Network.WiFi {
 		s.wifi(&c.Network.WiFi[i], fmt.Sprintf("network.wifi[%d]", i))
 	}
@@ -114,6 +115,17 @@ func (s *resolver) wifi(w *WiFi, field string) {
 		s.problem(from, "it holds characters that no passphrase has: want letters, digits, signs and spaces of ASCII")
 	default:
 		w.Passphrase = secret.New(text)
+	}
+}
+
+func (s *resolver) heketiKey(h *Heketi) {
+	from, text, ok := s.text("storage.heketi", "keyFile", h.KeyFile, "", "")
+	switch {
+	case !ok:
+	case text == "" || strings.ContainsAny(text, "\r\n"):
+		s.problem(from, "it does not hold one line, want the key alone")
+	default:
+		h.Key = secret.New(text)
 	}
 }
 

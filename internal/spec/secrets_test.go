@@ -12,7 +12,7 @@ import (
 )
 
 func planted() []string {
-	return []string{"planted-passphrase", "planted-variable", "planted-content", "planted-file", "$6$plantedsalt$"}
+	return []string{"planted-passphrase", "planted-variable", "planted-content", "planted-file", "$6$plantedsalt$", "planted-key"}
 }
 
 // plantedDocument refers to secrets in every way there is.
@@ -21,7 +21,7 @@ func plantedDocument(t *testing.T) string {
 	dir := t.TempDir()
 	hash := "$6$plantedsalt$" + strings.Repeat("x", 86)
 	for name, text := range map[string]string{
-		"wifi.txt": "planted-passphrase\n", "hash": hash, "key.pub": publicKey(t), "file": "planted-file",
+		"wifi.txt": "planted-passphrase\n", "hash": hash, "key.pub": publicKey(t), "file": "planted-file", "heketi.key": "planted-key\n",
 		"cluster.yaml": `
 nodes: 2
 system:
@@ -34,6 +34,7 @@ network:
   wifi:
     - {ssid: a, passphraseFile: wifi.txt}
     - {ssid: b, passphraseEnv: PLANTED}
+storage: {heketi: {url: "http://192.168.1.5:8080", keyFile: heketi.key}}
 `} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -46,7 +47,7 @@ network:
 func TestCluster_noFormOfPrintingShowsASecret(t *testing.T) {
 	c := load(t, plantedDocument(t))
 	revealed := c.Network.WiFi[0].Passphrase.Reveal() + c.Network.WiFi[1].Passphrase.Reveal() +
-		c.System.User.Password.Hash.Reveal() + c.System.Files[0].Data.Reveal() + c.System.Files[1].Data.Reveal()
+		c.System.User.Password.Hash.Reveal() + c.System.Files[0].Data.Reveal() + c.System.Files[1].Data.Reveal() + c.Storage.Heketi.Key.Reveal()
 	for _, s := range planted() {
 		if !strings.Contains(revealed, s) {
 			t.Fatalf("the plan of this test is wrong: %s was not read", s)

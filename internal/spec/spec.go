@@ -269,8 +269,24 @@ type Storage struct {
 	Device Device `json:"device,omitzero"`
 	// How many nodes hold each piece of data. 2 means two copies and a witness on the control plane.
 	Replicas int `json:"replicas,omitzero" default:"3, or the number of nodes with storage if that is less"`
-	// How a volume's part of a device is kept to its size. xfs: by a quota of the device's file system. loopfile: as a file with a file system of its own, for kernels without such quotas. lvmthin: as a thin logical volume, which snapshots need.
+	// How a volume's part of a device is kept to its size. xfs: by a quota of the device's file system. loopfile: as a file with a file system of its own, for kernels without such quotas. lvmthin: as a thin logical volume, as Heketi makes them.
 	Bricks string `json:"bricks,omitzero" oneof:"xfs|loopfile|lvmthin" default:"xfs"`
+	// A Heketi that is there already makes the volumes, on nodes of its own. The cluster's nodes give nothing then.
+	Heketi Heketi `json:"heketi,omitzero"`
+}
+
+// OnNodes reports whether the cluster's own nodes hold the data.
+func (s *Storage) OnNodes() bool { return s.Backend != "none" && s.Heketi == (Heketi{}) }
+
+// Heketi is a Heketi that is not the product's.
+type Heketi struct {
+	// Where its REST API is, as pods reach it.
+	URL string `json:"url" example:"http://192.168.1.5:8080"`
+	// A file with the key of its user admin.
+	KeyFile string `json:"keyFile" example:"heketi.key"`
+
+	// Key is what KeyFile holds.
+	Key secret.Text `json:"-"`
 }
 
 // Addons are deployed by `clusterctl deploy`. They need Kubernetes.
