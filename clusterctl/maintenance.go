@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/spf13/pflag"
-
-	"picluster/clusterctl/heketi"
 	"picluster/clusterctl/kube"
 	"picluster/clusterctl/steps"
 	"picluster/internal/cli"
@@ -91,36 +87,4 @@ func (f *drainFlags) maintain(ctx context.Context, env cli.Env, verb string, arg
 		err = cli.Exit(cli.Usage, fmt.Errorf("maintenance of %s: %w", args[0], kube.ErrNoNode))
 	}
 	return client, apiError(err)
-}
-
-func storageRenewCommand() cli.Command {
-	var f projectFlags
-	var wipe bool
-	return cli.Command{
-		Name:    "renew",
-		Args:    "NODE",
-		Summary: "fill a node that was set up anew with what the lost one had",
-		Details: "For a node that has come back under its old name, with a new card or an empty disk. Its\n" +
-			"bricks are made again and filled from the other copies; this waits until they are equal.",
-		Examples: []string{"clusterctl storage renew node1"},
-		Flags: func(flags *pflag.FlagSet) {
-			f.register(flags)
-			flags.BoolVar(&wipe, "wipe", false, "permit to erase what is on the node's disks")
-		},
-		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) != 1 {
-				return cli.Exit(cli.Usage, errors.New("read operands of storage renew: it takes a node"))
-			}
-			return f.with(ctx, env, func(ctx context.Context, client *kube.Client, storage *heketi.Client) error {
-				n, err := findNode(ctx, storage, args[0])
-				if err == nil {
-					err = storage.RenewNode(ctx, n.ID, wipe)
-				}
-				if err != nil {
-					return steps.StorageRefusal(err)
-				}
-				return steps.WaitWhole(ctx, client)
-			})
-		},
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"picluster/clusterctl/steps"
 	"picluster/internal/cli"
 	"picluster/internal/joinapi"
+	"picluster/internal/spec"
 )
 
 // nodeRef is a node in Kubernetes.
@@ -286,7 +287,8 @@ func nodeReplaceCommand() cli.Command {
 		Name: "replace", Complete: completeNodes, Args: "NODE", Summary: "give a node a new card, or a new board",
 		Details: "For a node whose card or board is broken. Its pods are moved, and it waits for the node's\n" +
 			"new card, which `imagebuilder write --node NODE` makes before or meanwhile, in the old\n" +
-			"Pi or in another one. The node comes back under its name.",
+			"Pi or in another one. The node comes back under its name, and what it had of volumes is\n" +
+			"filled again from the other copies.",
 		Examples: []string{"clusterctl node replace raspberrypi-node1"},
 		Flags:    func(f *pflag.FlagSet) { flags.register(f); f.BoolVar(&yes, "yes", false, "do not ask") },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
@@ -330,8 +332,18 @@ func (f *drainFlags) replace(ctx context.Context, env cli.Env, d *site, client *
 	if err := d.admit(ctx, env, waitTime, []string{node}, old); err != nil {
 		return err
 	}
-	if d.cluster.Storage.Backend != "none" {
-		fmt.Fprintf(env.Stderr, "clusterctl storage renew %s fills its disk from the other copies\n", node)
+	if !d.holdsData(node) {
+		return nil
 	}
-	return nil
+	return refill(ctx, env, client, node)
+}
+
+// holdsData reports whether cluster.yaml has the node give something to the storage. A
+// spare that took a name over is not in it, and gives what all do.
+func (d *site) holdsData(node string) bool {
+	i := slices.IndexFunc(d.cluster.Nodes, func(n spec.Node) bool { return n.Name == node })
+	if i < 0 {
+		return d.cluster.Storage.OnNodes()
+	}
+	return d.cluster.Nodes[i].Storage.Enabled
 }

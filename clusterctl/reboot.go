@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"picluster/clusterctl/kube"
+	"picluster/clusterctl/steps"
 	"picluster/internal/cli"
 	"picluster/internal/host"
 )
@@ -58,6 +59,8 @@ func nodeRebootCommand() cli.Command {
 	var noDrain bool
 	return cli.Command{
 		Name: "reboot", Complete: completeNodes, Args: "NODE", Summary: "empty a node, restart it, and wait until it is ready again",
+		Details: "Waits until all volumes are whole before, and again after, so that nodes can be restarted one\n" +
+			"after the other. --no-drain asks nobody.",
 		Examples: []string{"clusterctl node reboot raspberrypi-node2", "clusterctl node reboot --no-drain raspberrypi-node2"},
 		Flags: func(f *pflag.FlagSet) {
 			flags.register(f)
@@ -71,29 +74,41 @@ func nodeRebootCommand() cli.Command {
 			if noDrain || !d.cluster.Kubernetes.Enabled {
 				return d.reboot(ctx, env, args[0], flags.timeout)
 			}
-			client, err := d.connect(ctx)
-			if err != nil {
-				return err
-			}
-			o, err := client.Get(ctx, nodeRef(args[0]))
-			if err != nil {
-				return apiError(err)
-			}
-			if o == nil {
-				return cli.Exit(cli.Usage, fmt.Errorf("reboot %s: %w", args[0], kube.ErrNoNode))
-			}
-			if err := flags.drain(ctx, env, client, args[0]); err != nil {
-				return apiError(err)
-			}
-			if err := d.reboot(ctx, env, args[0], flags.timeout); err != nil {
-				return err
-			}
-			if isCordoned(o) {
-				return nil // it was before, for whatever reason
-			}
-			return apiError(client.Cordon(ctx, args[0], false))
+			return flags.rebootEmpty(ctx, env, d, args[0])
 		},
 	}
+}
+
+// rebootEmpty reboots a node that others stand in for: pods move first, and volumes are
+// whole before and after, so that one node after the other can be restarted like this.
+func (f *drainFlags) rebootEmpty(ctx context.Context, env cli.Env, d *site, node string) error {
+	client, err := d.connect(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := client.Get(ctx, nodeRef(node))
+	if err != nil {
+		return apiError(err)
+	}
+	if o == nil {
+		return cli.Exit(cli.Usage, fmt.Errorf("reboot %s: %w", node, kube.ErrNoNode))
+	}
+	whole := func(ctx context.Context) error { return steps.WaitWhole(ctx, client) }
+	if err := withWaits(ctx, env, whole); err != nil {
+		return err
+	}
+	if err := f.drain(ctx, env, client, node); err != nil {
+		return apiError(err)
+	}
+	if err := d.reboot(ctx, env, node, f.timeout); err != nil {
+		return err
+	}
+	if !isCordoned(o) { // else it was before, for whatever reason
+		if err := client.Cordon(ctx, node, false); err != nil {
+			return apiError(err)
+		}
+	}
+	return withWaits(ctx, env, whole)
 }
 
 // reboot restarts a machine and waits until its node is ready in another boot.

@@ -84,9 +84,11 @@ func (s Renewed) Apply(ctx context.Context, on *kube.Client) error {
 			if is, err := on.Get(ctx, kube.RefOf(&old[0])); err != nil || is != nil {
 				return errors.Join(err, errors.New("the old one ends"))
 			}
-			_, err := pods.Nodes{Kube: on}.On(ctx, node)
-			return err
+			return nil
 		})
+		if err == nil {
+			err = WaitGlusterd(ctx, on, node)
+		}
 		if err == nil {
 			err = WaitWhole(ctx, on)
 		}
@@ -94,6 +96,14 @@ func (s Renewed) Apply(ctx context.Context, on *kube.Client) error {
 			return err
 		}
 	}
+}
+
+// WaitGlusterd waits until glusterd of a node can be reached.
+func WaitGlusterd(ctx context.Context, on *kube.Client, node string) error {
+	return step.Wait{For: "glusterd on " + node, Limit: joinTime}.Until(ctx, func(ctx context.Context) error {
+		_, err := pods.Nodes{Kube: on}.On(ctx, node)
+		return err
+	})
 }
 
 // WaitWhole waits until all bricks of all volumes are connected and none has anything to
