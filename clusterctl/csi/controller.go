@@ -105,7 +105,7 @@ func (c *Controller) CreateVolume(ctx context.Context, q *csi.CreateVolumeReques
 		return nil, err
 	}
 	if q.VolumeContentSource != nil {
-		return nil, status.Error(codes.InvalidArgument, "volumes are made empty: snapshots and clones need bricks on LVM thin volumes")
+		return nil, status.Error(codes.InvalidArgument, "volumes are made empty: "+noSnapshots)
 	}
 	r, err := parse(q.Parameters)
 	if err != nil {

@@ -143,18 +143,6 @@ func passesSanity(t *testing.T, c cluster) {
 	}
 }
 
-func capability(mode csi.VolumeCapability_AccessMode_Mode) *csi.VolumeCapability {
-	return &csi.VolumeCapability{
-		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
-		AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode},
-	}
-}
-
-const (
-	many   = csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
-	single = csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER
-)
-
 func (c cluster) stage(v *csi.Volume, mode csi.VolumeCapability_AccessMode_Mode) error {
 	_, err := c.NodeStageVolume(c.t.Context(), &csi.NodeStageVolumeRequest{
 		VolumeId: v.VolumeId, VolumeContext: v.VolumeContext, StagingTargetPath: "/srv/staged", VolumeCapability: capability(mode),

@@ -3,7 +3,7 @@
 // engine; the node part mounts, and keeps nothing but what the kernel knows.
 //
 // It makes file systems only, for one node or many. Volumes grow while they are in
-// use. There are no snapshots and clones: bricks are not on LVM thin volumes.
+// use. There are no snapshots and clones, see noSnapshots.
 package csi
 
 import (

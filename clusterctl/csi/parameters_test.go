@@ -1,5 +1,3 @@
-//go:build e2e
-
 package csi_test
 
 import (
@@ -11,6 +9,18 @@ import (
 	"google.golang.org/grpc/status"
 
 	driver "picluster/clusterctl/csi"
+)
+
+func capability(mode csi.VolumeCapability_AccessMode_Mode) *csi.VolumeCapability {
+	return &csi.VolumeCapability{
+		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
+		AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode},
+	}
+}
+
+const (
+	many   = csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
+	single = csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER
 )
 
 // What is refused is refused before anything is asked of the storage: there is none.
@@ -31,7 +41,7 @@ func TestCreateVolume_refuses(t *testing.T) {
 		"no access mode":                 {func(q *csi.CreateVolumeRequest) { q.VolumeCapabilities[0].AccessMode = nil }, codes.InvalidArgument, "access mode is missing"},
 		"a block device":                 {func(q *csi.CreateVolumeRequest) { q.VolumeCapabilities[0].AccessType = &csi.VolumeCapability_Block{} }, codes.InvalidArgument, "no block device"},
 		"ext4":                           {func(q *csi.CreateVolumeRequest) { q.VolumeCapabilities[0].GetMount().FsType = "ext4" }, codes.InvalidArgument, "not ext4"},
-		"a clone":                        {func(q *csi.CreateVolumeRequest) { q.VolumeContentSource = &csi.VolumeContentSource{} }, codes.InvalidArgument, "LVM thin"},
+		"a clone":                        {func(q *csi.CreateVolumeRequest) { q.VolumeContentSource = &csi.VolumeContentSource{} }, codes.InvalidArgument, "volumes are made empty: there are no snapshots"},
 		"an unknown parameter":           {with("replica", "3"), codes.InvalidArgument, `parameter "replica" is unknown`},
 		"seven copies":                   {with("replicas", "7"), codes.InvalidArgument, `parameter replicas is "7"`},
 		"a dispersed volume":             {with("volumetype", "disperse:4:2"), codes.InvalidArgument, `parameter volumetype is "disperse:4:2"`},
@@ -49,5 +59,23 @@ func TestCreateVolume_refuses(t *testing.T) {
 		if status.Code(err) != test.code || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %v %s", name, err, test.code, test.want)
 		}
+	}
+}
+
+// What no back end can is not announced, and who asks all the same is told what else
+// to do.
+func TestController_hasNoSnapshots(t *testing.T) {
+	c, ctx := new(driver.Controller), t.Context()
+	_, create := c.CreateSnapshot(ctx, &csi.CreateSnapshotRequest{Name: "before", SourceVolumeId: "pvc-1"})
+	_, remove := c.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: "before"})
+	_, list := c.ListSnapshots(ctx, &csi.ListSnapshotsRequest{})
+	for _, err := range []error{create, remove, list} {
+		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "copy what is in the volume into another one") {
+			t.Errorf("it says %v", err)
+		}
+	}
+	can, err := c.ControllerGetCapabilities(ctx, &csi.ControllerGetCapabilitiesRequest{})
+	if err != nil || strings.Contains(can.String(), "SNAPSHOT") || strings.Contains(can.String(), "CLONE") {
+		t.Errorf("it announces %s: %v", can, err)
 	}
 }

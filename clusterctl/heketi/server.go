@@ -71,7 +71,7 @@ func (s *Server) routes() http.Handler {
 		"GET /volumes/{id}":                    s.volume,
 		"DELETE /volumes/{id}":                 s.deleteVolume,
 		"POST /volumes/{id}/expand":            s.expandVolume,
-		"POST /volumes/{id}/clone":             unsupported("clones need bricks on LVM thin volumes"),
+		"POST /volumes/{id}/clone":             unsupported("there are no snapshots and no clones"),
 		"POST /volumes/{id}/block-restriction": unsupported("there are no block volumes"),
 		"GET /blockvolumes":                    s.listBlockVolumes,
 		"POST /blockvolumes":                   unsupported("there are no block volumes"),

@@ -88,7 +88,7 @@ func (q volumeRequest) request(known []engine.Cluster) (engine.Request, error) {
 	case q.Block:
 		return r, badRequest("there are no block volumes")
 	case q.Snapshot.Enable:
-		return r, badRequest("snapshots need bricks on LVM thin volumes")
+		return r, badRequest("there are no snapshots")
 	case q.GID < 0 || q.GID >= 1<<32:
 		return r, badRequest("Bad group id")
 	case !volumeName.MatchString(q.Name) || len(q.Name) > 200 || strings.HasPrefix(q.Name, "-"):
