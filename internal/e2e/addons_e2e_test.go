@@ -15,6 +15,7 @@ import (
 
 	"picluster/internal/host"
 	"picluster/internal/lab/kube/images"
+	"picluster/internal/lab/nodes"
 )
 
 // hello runs the image that was pushed on every node.
@@ -94,22 +95,30 @@ func (b *box) openAPI(t *testing.T) {
 	}
 }
 
-// clusterctl runs the program at the laptop, which is on the LAN, and returns what it
-// printed.
+// clusterctl runs the program at the desk, which is on the cluster's LAN.
 func (b *box) clusterctl(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	return b.desk.clusterctl(t, b.lan, code, args...)
+}
+
+// clusterctl runs the program on a LAN, or elsewhere if that is nil, wants an exit code,
+// and returns what was printed.
+func (d *desk) clusterctl(t *testing.T, lan *nodes.LAN, code int, args ...string) string {
 	t.Helper()
 	program, err := filepath.Abs("../../bin/clusterctl")
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside, err := b.lan.Inside(append([]string{program}, args...)...)
-	if err != nil {
-		t.Fatal(err)
+	argv := append([]string{program}, args...)
+	if lan != nil {
+		if argv, err = lan.Inside(argv...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*clusterTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, inside[0], inside[1:]...)
-	cmd.Dir, cmd.Env = b.desk.dir, append(os.Environ(), "KUBECONFIG=", "HOME="+b.desk.dir)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = d.dir, append(os.Environ(), "KUBECONFIG=", "HOME="+d.dir)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()

@@ -30,13 +30,21 @@ type box struct {
 	nodes []*nodes.Node // node0 to node2
 	spare *nodes.Node
 	desk  *desk
+	wish  wish
 }
 
 func (b *box) all() []*nodes.Node { return append(b.nodes[:len(b.nodes):len(b.nodes)], b.spare) }
 
+// wish is what a person wants of a cluster besides its nodes: lines of cluster.yaml, and
+// stages of the agent that come with them.
+type wish struct{ spec, stages string }
+
+// bare is a cluster with nothing in it.
+var bare = wish{spec: "storage: {backend: none}\n"}
+
 // clusterYAML is what the person writes, and what the lab needs besides: see package
 // nodes. Mirrors are lines of its mirrors.
-func clusterYAML(mirrors string) string {
+func clusterYAML(w wish, mirrors string) string {
 	return `apiVersion: picluster/v1
 kind: Cluster
 name: home
@@ -53,8 +61,7 @@ kubernetes:
   ignorePreflight: ` + flow(nodes.IgnorePreflight) + `
 mirrors:
   kubernetesKey: kubernetes.asc
-` + mirrors + `storage: {backend: none}
-`
+` + mirrors + w.spec
 }
 
 // kubernetesAt says that Kubernetes' packages and all images are at these addresses.
@@ -68,20 +75,20 @@ const stages = "name,network,enroll,kubernetes,runtime,control-plane,join"
 // newBox has on its LAN what nodes would find on the internet. Nothing is switched on.
 func newBox(t *testing.T) *box {
 	t.Helper()
-	b := &box{lan: nodes.New(t)}
+	b := &box{lan: nodes.New(t), wish: bare}
 	b.lan.Shelf = shelf(t)
 	key := b.serve(t)
 	address := nodes.Address.Addr().String()
-	b.desk = clusterDesk(t, key, kubernetesAt("http://"+address, address+":5000"))
+	b.desk = clusterDesk(t, b.wish, key, kubernetesAt("http://"+address, address+":5000"))
 	b.insertCards(t)
 	return b
 }
 
 // newOfflineBox has nothing on its LAN but the nodes: their cards bring what is in a
 // payload that gather has gathered.
-func newOfflineBox(t *testing.T, from *desk) *box {
+func newOfflineBox(t *testing.T, w wish, from *desk) *box {
 	t.Helper()
-	b := &box{lan: nodes.New(t), desk: clusterDesk(t, nil, "")}
+	b := &box{lan: nodes.New(t), wish: w, desk: clusterDesk(t, w, nil, "")}
 	for _, name := range []string{"cluster.yaml", "kubernetes.asc", "payload"} {
 		path := filepath.Join(b.desk.dir, name)
 		if err := errors.Join(os.RemoveAll(path), os.Symlink(filepath.Join(from.dir, name), path)); err != nil {
@@ -92,9 +99,9 @@ func newOfflineBox(t *testing.T, from *desk) *box {
 	return b
 }
 
-// gather has imagebuilder gather the payload of a cluster of such nodes, from this
-// machine's own Debian mirror and the lab's look-alikes of Kubernetes' repositories.
-func gather(t *testing.T) *desk {
+// onlineDesk is where a cluster of such nodes is prepared, with this machine's own Debian
+// mirror and the lab's look-alikes of Kubernetes' repositories.
+func onlineDesk(t *testing.T, w wish) *desk {
 	t.Helper()
 	sources, err := raspios.Sources(t.Context(), "trixie")
 	if err != nil {
@@ -102,30 +109,35 @@ func gather(t *testing.T) *desk {
 	}
 	mirror := func(i int) string { return strings.Fields(sources[min(i, len(sources)-1)])[1] }
 	packages, key := debs.Serve(t, runtime.GOARCH)
-	d := clusterDesk(t, key.Public(t), fmt.Sprintf("  debian: %s\n  security: %s\n", mirror(0), mirror(1))+
+	d := clusterDesk(t, w, key.Public(t), fmt.Sprintf("  debian: %s\n  security: %s\n", mirror(0), mirror(1))+
 		kubernetesAt(packages.URL, images.Serve(t, images.Names(), runtime.GOARCH)))
 	d.init(t)
+	return d
+}
+
+// gather has imagebuilder gather the payload of the desk's cluster.
+func (d *desk) gather(t *testing.T, flags ...string) {
+	t.Helper()
 	root, err := nodes.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, code := d.run(t, "", "bundle", "--installed", filepath.Join(root, "root/var/lib/dpkg/status"),
-		"--arch", runtime.GOARCH, "--release", "trixie", "--with", images.Busybox)
+	args := []string{"bundle", "--installed", filepath.Join(root, "root/var/lib/dpkg/status"), "--arch", runtime.GOARCH, "--release", "trixie", "--with", images.Busybox}
+	stdout, stderr, code := d.run(t, "", append(args, flags...)...)
 	if code != 0 {
 		t.Fatalf("bundle: exit code %d\n%s", code, stderr)
 	}
 	t.Log(stdout)
-	return d
 }
 
 // clusterDesk is a desk with the cluster's file and new secrets.
-func clusterDesk(t *testing.T, key []byte, mirrors string) *desk {
+func clusterDesk(t *testing.T, w wish, key []byte, mirrors string) *desk {
 	t.Helper()
 	d := newDesk(t)
 	if err := os.RemoveAll(filepath.Join(d.dir, "secrets")); err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string]string{"kubernetes.asc": string(key), "cluster.yaml": clusterYAML(mirrors)} {
+	for name, data := range map[string]string{"kubernetes.asc": string(key), "cluster.yaml": clusterYAML(w, mirrors)} {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -146,18 +158,9 @@ func (b *box) insertCards(t *testing.T) {
 	t.Helper()
 	b.desk.init(t)
 	agent := agentOfThisMachine(t)
-	base := lab.Image(t, lab.Layout{Release: "trixie"})
-	for i, name := range []string{"pi-node0", "pi-node1", "pi-node2", "spare"} {
+	for _, name := range []string{"pi-node0", "pi-node1", "pi-node2", "spare"} {
 		n := b.lan.Node(name)
-		card := filepath.Join(b.desk.dir, fmt.Sprintf("card-%d.img", i))
-		if _, stderr, code := b.desk.run(t, "", "write", card, "--yes", "--image", base, "--no-payload"); code != 0 {
-			t.Fatalf("write card of %s: exit code %d\n%s", name, code, stderr)
-		}
-		files := copyFAT(t, extract(t, card).boot)
-		put(t, agent, filepath.Join(files, "picluster/firstboot"))
-		b.layPayload(t, files)
-		n.Insert(files)
-		b.prepare(n)
+		b.insertCard(t, n, agent)
 		if name == "spare" {
 			b.spare = n
 		} else {
@@ -165,6 +168,21 @@ func (b *box) insertCards(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { explain(t, b.nodes[0], b.all()...) })
+}
+
+// insertCard writes a card, the next one unless flags say which, and puts it in.
+func (b *box) insertCard(t *testing.T, n *nodes.Node, agent string, flags ...string) {
+	t.Helper()
+	card := filepath.Join(t.TempDir(), "card.img")
+	args := append([]string{"write", card, "--yes", "--image", lab.Image(t, lab.Layout{Release: "trixie"}), "--no-payload"}, flags...)
+	if _, stderr, code := b.desk.run(t, "", args...); code != 0 {
+		t.Fatalf("write card of %s: exit code %d\n%s", n, code, stderr)
+	}
+	files := copyFAT(t, extract(t, card).boot)
+	put(t, agent, filepath.Join(files, "picluster/firstboot"))
+	b.layPayload(t, files)
+	n.Insert(files)
+	b.prepare(n)
 }
 
 // layPayload does what write does with a payload, for a machine that is no Pi: write
@@ -223,7 +241,7 @@ func (b *box) serve(t *testing.T) (key []byte) {
 // prepare has the agent do what it can do here, at each boot until that is done.
 func (b *box) prepare(n *nodes.Node) {
 	const unit = "/etc/systemd/system/picluster-firstboot.service"
-	n.Install(unit+".d/lab.conf", host.File{Data: []byte("[Service]\nExecStart=\nExecStart=/usr/local/sbin/firstboot run --stage " + stages + "\n")})
+	n.Install(unit+".d/lab.conf", host.File{Data: []byte("[Service]\nExecStart=\nExecStart=/usr/local/sbin/firstboot run --stage " + stages + b.wish.stages + "\n")})
 	if b.lan.Shelf != "" {
 		n.Install("/etc/apt/sources.list.d/shelf.list", host.File{Data: []byte("deb [trusted=yes] file:/media/debs ./\n")})
 	}

@@ -35,7 +35,8 @@ var formed = []string{"pi-node0", "pi-node1", "pi-node2", "pi-node3"}
 // Cards in, power on, a cluster: in whatever order the nodes come up.
 // Without the internet: the cards bring everything.
 func TestCluster_formsByItself(t *testing.T) {
-	from := gather(t)
+	from := onlineDesk(t, bare)
+	from.gather(t)
 	for name, powerOn := range map[string]func(t *testing.T, b *box){
 		"all at once": func(t *testing.T, b *box) {
 			for _, n := range b.all() {
@@ -66,7 +67,7 @@ func TestCluster_formsByItself(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newOfflineBox(t, from)
+			b := newOfflineBox(t, bare, from)
 			watch := stopwatch{t, time.Now()}
 			powerOn(t, b)
 			watch.lap("power on")

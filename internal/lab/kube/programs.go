@@ -55,6 +55,10 @@ var programs = map[string]program{
 	"cni-portmap":    cni("meta/portmap"),
 	"cni-tuning":     cni("meta/tuning"),
 
+	// Sidecars of a CSI driver; each has a client-go of its own.
+	"csi-provisioner": {module: "csi-provisioner", pkg: "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner", version: "v6.3.0"},
+	"csi-resizer":     {module: "csi-resizer", pkg: "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer", version: "v2.3.0"},
+
 	"registry": {module: "registry", pkg: "github.com/distribution/distribution/v3/cmd/registry", version: "v3.1.2"},
 }
 

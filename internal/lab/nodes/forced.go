@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,19 @@ ExecStartPre=/bin/sh -c 'sed "/sandbox_image/a restrict_oom_score_adj = true" /e
 ExecStart=
 ExecStart=/usr/bin/containerd --config /run/containerd.toml
 `
+
+// loopDevices are the machine's, for all of its nodes. Whichever is free is used.
+const loopDevices = 64
+
+// devices makes what a Pi's kernel would show of itself.
+func devices() string {
+	var lines strings.Builder
+	lines.WriteString("c /dev/loop-control 0660 root disk - 10:237\n")
+	for i := range loopDevices {
+		fmt.Fprintf(&lines, "b /dev/loop%d 0660 root disk - 7:%d\n", i, i)
+	}
+	return lines.String()
+}
 
 // sysctls are what a kubelet sets (kubernetes, pkg/kubelet/cm,
 // setupKernelTunables). A node must not write them, for they are the whole machine's.

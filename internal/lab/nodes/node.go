@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"picluster/internal/host"
 	"picluster/internal/lab/netns"
 )
@@ -25,6 +27,7 @@ type Node struct {
 	lan    *LAN
 	dir    string    // of its disk
 	number int       // of its port on the switch
+	disk   string    // MAJOR:MINOR of its root file system while it is on
 	nspawn *exec.Cmd // nil: off
 }
 
@@ -105,6 +108,11 @@ func (n *Node) PowerOn() {
 		}
 		return err
 	})
+	var root unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root", n.PID()), &root); err != nil {
+		t.Fatal(err)
+	}
+	n.disk = fmt.Sprintf("%d:%d", unix.Major(root.Dev), unix.Minor(root.Dev))
 	n.lan.PlugIn(n.port(), n.PID(), "eth0")
 }
 
@@ -200,6 +208,25 @@ func (n *Node) ended(limit time.Duration) {
 	n.nspawn = nil
 	n.lan.Take(n.port())
 	netns.Await(n.lan.t, "the end of "+n.Name, n.removeCgroups)
+	n.detachLoops()
+}
+
+// detachLoops takes away the loop devices of files on the node's disk, for they are the
+// whole machine's and outlive it. Their paths are the node's own, so the file system
+// tells which they are.
+func (n *Node) detachLoops() {
+	local := host.Local{}
+	out, err := local.Run(context.Background(), host.Cmd{Args: []string{"losetup", "--list", "--noheadings", "--output", "NAME,BACK-MAJ:MIN"}})
+	if err != nil {
+		n.lan.t.Error(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 2 && f[1] == n.disk {
+			if _, err := local.Run(context.Background(), host.Cmd{Args: []string{"losetup", "--detach", f[0]}}); err != nil {
+				n.lan.t.Error(err)
+			}
+		}
+	}
 }
 
 func (n *Node) removeCgroups() error {

@@ -65,5 +65,6 @@ func (l *LAN) Node(name string) *Node {
 	}
 	l.nodes = append(l.nodes, n)
 	n.Install("/etc/systemd/system/containerd.service.d/lab.conf", host.File{Data: []byte(containerdDropIn)})
+	n.Install("/etc/tmpfiles.d/lab.conf", host.File{Data: []byte(devices())})
 	return n
 }

@@ -51,6 +51,11 @@ var recipes = map[string]recipe{
 	"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3": {
 		programs: map[string]string{"/flannel": "cni-flannel"}, debian: []*userland{&shell}},
 
+	"registry.k8s.io/sig-storage/csi-provisioner:v6.3.0": {
+		programs: map[string]string{"/csi-provisioner": "csi-provisioner"}, entrypoint: []string{"/csi-provisioner"}},
+	"registry.k8s.io/sig-storage/csi-resizer:v2.3.0": {
+		programs: map[string]string{"/csi-resizer": "csi-resizer"}, entrypoint: []string{"/csi-resizer"}},
+
 	Busybox: {debian: []*userland{&shell}, cmd: []string{"sh"}},
 	Redis:   {debian: []*userland{&redis}, entrypoint: []string{"/usr/bin/redis-server"}, cmd: []string{"--protected-mode", "no", "--dir", "/data"}},
 	Registry: {programs: map[string]string{"/bin/registry": "registry"}, entrypoint: []string{"/bin/registry"},
