@@ -18,7 +18,11 @@ import (
 
 // A cluster that somebody forms who knows how, command by command, on machines that
 // are all up already: what the product is compared with. Nothing of it is used here.
-func TestCluster_byHand(t *testing.T) {
+func TestCluster_byHand(t *testing.T) { formByHand(t) }
+
+// formByHand returns how long it took from power on until all answers.
+func formByHand(t *testing.T) time.Duration {
+	t.Helper()
 	lan := nodes.New(t)
 	lan.Shelf = shelf(t)
 	all := []*nodes.Node{lan.Node("pi-node0"), lan.Node("pi-node1"), lan.Node("pi-node2")}
@@ -49,6 +53,7 @@ func TestCluster_byHand(t *testing.T) {
 	watch.lap("all nodes Ready")
 	works(t, all[0], "pi-node0", "pi-node1", "pi-node2")
 	watch.lap("pods and the service answer on all nodes")
+	return time.Since(watch.began)
 }
 
 func addressByHand(i int) string { return fmt.Sprintf("10.77.0.%d", 10+i) }
