@@ -7,7 +7,7 @@ FLAGS    = -trimpath -ldflags '-s -w -X picluster/internal/version.stamp=$(VERSI
 AGENTS   = bin/firstboot-linux-arm64 bin/firstboot-linux-armv6
 STORAGED = bin/storaged-linux-arm64 bin/storaged-linux-amd64
 
-.PHONY: help setup build assets test bench demo e2e golden lint clean $(AGENTS) $(STORAGED) bin/imagebuilder bin/clusterctl
+.PHONY: help setup build assets test bench demo e2e golden lint release clean $(AGENTS) $(STORAGED) bin/imagebuilder bin/clusterctl
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,7 +45,7 @@ demo: setup build ## three cards of a demo cluster, written to files
 
 e2e: setup build ## emulator, loop devices and whole cards
 	.ci/setup --e2e
-	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./firstboot/join/kube ./clusterctl/...
+	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./internal/release ./firstboot/join/kube ./clusterctl/...
 
 golden: ## rewrite golden files and transcripts; read the diff afterwards
 	UPDATE_GOLDEN=1 $(GO) test ./...
@@ -56,5 +56,10 @@ lint: ## format, vet, static analysis, known vulnerabilities
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/... ./clusterctl
 	$(GO) mod tidy -diff
 
-clean: ## remove bin/ and the demo's cards
-	rm -rf bin demo
+# A date of the source, in place of today's: the same source makes the same archives.
+release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+release: ## archives for Linux and macOS with everything inside, into dist/
+	$(GO) run ./internal/release -version $(VERSION) dist
+
+clean: ## remove bin/, dist/ and the demo's cards
+	rm -rf bin dist demo
