@@ -70,7 +70,7 @@ func (p Program) all() []Command {
 	if p.Version == "" {
 		return commands
 	}
-	return append(commands, completionCommand(p), Command{
+	return append(commands, completionCommand(p), manualCommand(p), Command{
 		Name:    "version",
 		Summary: "print the version",
 		Run: func(_ context.Context, env Env, _ []string) error {

@@ -30,15 +30,16 @@ func testProgram() Program {
 			{Name: "fail", Summary: "fail with code 4", Run: func(context.Context, Env, []string) error {
 				return Exit(Refused, Hint(fmt.Errorf("write card: %w", errors.New("line one\nline two")), "take another card"))
 			}},
-			{Name: "is", Args: "WHAT", Summary: "answer by the exit code", Verdict: true, Run: func(_ context.Context, env Env, args []string) error {
-				switch args[0] {
-				case "good":
-					return Answer(OK)
-				case "bad":
-					return Answer(Usage)
-				}
-				return Exit(Refused, errors.New("ask: that is no question"))
-			}},
+			{Name: "is", Args: "WHAT", Summary: "answer by the exit code", Verdict: true,
+				Details: ".it's a ~ \\n 'quoted' `word`:\n\n  cni   left as it is\n\nand so on", Run: func(_ context.Context, env Env, args []string) error {
+					switch args[0] {
+					case "good":
+						return Answer(OK)
+					case "bad":
+						return Answer(Usage)
+					}
+					return Exit(Refused, errors.New("ask: that is no question"))
+				}},
 			{Name: "disk", Summary: "look after disks", Commands: []Command{
 				{Name: "list", Summary: "list disks", Run: func(_ context.Context, env Env, args []string) error {
 					_, err := fmt.Fprintf(env.Stdout, "disks: %q\n", args)
