@@ -156,7 +156,7 @@ func TestContainerd_runsWithItsConfiguration(t *testing.T) {
 	m.Fake("ctr", `test "$*" = "--address /run/containerd/containerd.sock version" || unexpected "$@"`)
 	m.Fake("systemctl", `case "$*" in
 		show*) printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n' ;;
-		daemon-reload | "enable --quiet containerd.service") ;;
+		daemon-reload | "enable --quiet --no-reload containerd.service") ;;
 		"restart containerd.service") cp "$ROOT/etc/containerd/config.toml" "$ROOT/running" ;;
 		*) unexpected "$@" ;;
 	esac`)

@@ -163,7 +163,7 @@ func (c *cluster) newPi(name string) *workerPi {
 	p.Fake("systemctl", `case "$*" in
 		"show --property=LoadState,ActiveState,UnitFileState,NeedDaemonReload picluster-sync.timer")
 			if [ -e "$ROOT/sync" ]; then printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n'; else printf 'LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n'; fi ;;
-		daemon-reload | "enable --quiet picluster-sync.timer") ;;
+		daemon-reload | "enable --quiet --no-reload picluster-sync.timer") ;;
 		"restart picluster-sync.timer") touch "$ROOT/sync" ;;
 		"restart kubelet.service") kubelet "$(sed -n 's/.*"token": "\(.*\)".*/\1/p' "$ROOT$(readlink "$ROOT/etc/kubernetes/bootstrap-kubelet.conf")")" ;;
 		*) unexpected "$@" ;;

@@ -57,10 +57,11 @@ func (s Configured) Apply(ctx context.Context, h host.Host) error {
 	if err := applyAll(ctx, h, s.files()); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--quiet", s.Unit}, {"restart", s.Unit}} {
-		if _, err := h.Run(ctx, host.Cmd{Args: append([]string{"systemctl"}, args...)}); err != nil {
-			return err
-		}
+	if err := enable(ctx, h, s.Unit); err != nil {
+		return err
+	}
+	if _, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "restart", s.Unit}}); err != nil {
+		return err
 	}
 	return h.Remove(ctx, s.restartMark())
 }
@@ -104,11 +105,8 @@ func (s ServiceRunning) Check(ctx context.Context, h host.Host) (string, error) 
 
 // Apply implements Step.
 func (s ServiceRunning) Apply(ctx context.Context, h host.Host) error {
-	if _, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "daemon-reload"}}); err != nil {
-		return err
-	}
 	if s.Enabled {
-		if _, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "enable", "--quiet", s.Unit}}); err != nil {
+		if err := enable(ctx, h, s.Unit); err != nil {
 			return err
 		}
 	}
@@ -117,6 +115,17 @@ func (s ServiceRunning) Apply(ctx context.Context, h host.Host) error {
 	}
 	_, err := h.Run(ctx, host.Cmd{Args: []string{"systemctl", "start", s.Unit}})
 	return err
+}
+
+// enable has systemd start a unit at boot, and read its files now. It does so once: a
+// reload runs ten generators, which takes a small Pi seconds.
+func enable(ctx context.Context, h host.Host, unit string) error {
+	for _, args := range [][]string{{"enable", "--quiet", "--no-reload", unit}, {"daemon-reload"}} {
+		if _, err := h.Run(ctx, host.Cmd{Args: append([]string{"systemctl"}, args...)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // properties reads what systemctl show prints.
