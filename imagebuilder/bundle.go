@@ -30,7 +30,7 @@ type bundleFlags struct {
 	file, image, assume, cache string
 	out                        string
 	arch, release, installed   string
-	with                       []string
+	with, archives             []string
 }
 
 func bundleCommand() cli.Command {
@@ -42,13 +42,14 @@ func bundleCommand() cli.Command {
 			"the packages of Debian and of Kubernetes that the image does not have, and the container images.\n" +
 			"Everything is checked: signatures, then digests. From then on write and build put it onto the cards.\n" +
 			"Run again, it goes on where it stopped, and downloads only what has changed.",
-		Examples: []string{"imagebuilder bundle", "imagebuilder bundle --with docker.io/library/redis:7.2.11"},
+		Examples: []string{"imagebuilder bundle", "imagebuilder bundle --with docker.io/library/redis:7.2.11", "imagebuilder bundle --archive storage.tar"},
 		Flags: func(f *pflag.FlagSet) {
 			f.StringVarP(&b.file, "file", "f", "cluster.yaml", "the cluster's `file`")
 			f.StringVar(&b.image, "image", "", "use this `image` (path or URL) instead of the one cluster.yaml names")
 			f.StringVar(&b.assume, "assume", "", "take the image for this `release` (trixie, bookworm …) when it does not tell")
 			f.StringVar(&b.out, "out", "", "`directory` of the payload (default: payload beside cluster.yaml)")
 			f.StringSliceVar(&b.with, "with", nil, "also this container `image`, by its full name; may be given again")
+			f.StringSliceVar(&b.archives, "archive", nil, "also the images in this `file`, as clusterctl images build and docker save write it; may be given again")
 			f.StringVar(&b.installed, "installed", "", "in place of an image: the `file` /var/lib/dpkg/status of a machine like the nodes")
 			f.StringVar(&b.arch, "arch", "arm64", "with --installed: the architecture by Debian's `name`")
 			f.StringVar(&b.release, "release", "trixie", "with --installed: the Debian `release`")
@@ -71,7 +72,7 @@ func (b *bundleFlags) run(ctx context.Context, env cli.Env) error {
 	if !cluster.Kubernetes.Enabled {
 		return cli.Exit(cli.Usage, errors.New("gather payload: kubernetes.enabled is false, and plain Pis need none"))
 	}
-	q := bundle.Request{Cluster: cluster, Packages: plan.HostPackages(cluster), Images: b.with, Dir: b.out,
+	q := bundle.Request{Cluster: cluster, Packages: plan.HostPackages(cluster), Images: b.with, Archives: b.archives, Dir: b.out,
 		Web: &web.Client{Agent: "picluster-imagebuilder", Log: env.Log}}
 	if q.Dir == "" {
 		q.Dir = payloadDir(b.file)

@@ -33,6 +33,7 @@ type Request struct {
 	Base     string            // SHA-256 of the image that There is of, or ""
 	Packages []string          // of Debian, besides those that every node needs
 	Images   []string          // besides those that every cluster needs
+	Archives []string          // paths of archives with images that no registry has
 
 	Dir   string // of the payload
 	Cache string // of apt's lists

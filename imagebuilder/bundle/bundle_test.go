@@ -23,7 +23,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"picluster/internal/blob"
 	"picluster/internal/debian"
 	"picluster/internal/debian/debiantest"
 	"picluster/internal/payload"
@@ -342,5 +344,74 @@ func TestMake_sweeps(t *testing.T) {
 	}
 	if want := len(m.Files()) + 1; len(entries) != want {
 		t.Errorf("the directory has %d files, want %d", len(entries), want)
+	}
+}
+
+// What no registry has comes from an archive, under its own name.
+func TestMake_takesImagesFromAnArchive(t *testing.T) {
+	w := newWorld(t)
+	q := w.request(t.TempDir())
+	saved := func(arch string, names ...string) string {
+		image, err := random.Image(3000, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = config.DeepCopy()
+		config.OS, config.Architecture = "linux", arch
+		if image, err = mutate.ConfigFile(image, config); err != nil {
+			t.Fatal(err)
+		}
+		tags := map[name.Tag]v1.Image{}
+		for _, text := range names {
+			tag, err := name.NewTag(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tags[tag] = image
+		}
+		path := filepath.Join(t.TempDir(), "image.tar")
+		if err := tarball.MultiWriteToFile(path, tags); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	q.Archives = []string{saved("arm64", "localhost:5000/picluster/storage:1.0"), saved("arm64", "redis:7")}
+	if _, err := Make(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open(q.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, i := range b.For(false).Images {
+		if i.Name == "localhost:5000/picluster/storage:1.0" || i.Name == "docker.io/library/redis:7" {
+			found = append(found, i.Name)
+			var out strings.Builder
+			if err := i.Archive(&out, func(r blob.Ref) (io.ReadCloser, error) { return os.Open(b.Path(r)) }); err != nil {
+				t.Errorf("%s: %v", i.Name, err)
+			}
+			if len(i.Blobs) != 3 || i.ControlPlane {
+				t.Errorf("it is %+v", i)
+			}
+		}
+	}
+	if len(found) != 2 {
+		t.Errorf("a worker gets of the archives only %v", found)
+	}
+	for path, says := range map[string]string{
+		saved("amd64", "desktop:1"):                "it is for linux/amd64, want linux/arm64",
+		filepath.Join(q.Dir, payload.ManifestName): "read image archive",
+		filepath.Join(q.Dir, "nowhere.tar"):        "no such file",
+	} {
+		q.Archives = []string{path}
+		var registry *RegistryError
+		if _, err := Make(t.Context(), q); err == nil || !strings.Contains(err.Error(), says) || errors.As(err, &registry) {
+			t.Errorf("%s: got %v, want %s", path, err, says)
+		}
 	}
 }

@@ -28,6 +28,13 @@ func (q *Request) images(ctx context.Context, wanted []wantedImage) ([]payload.I
 		}
 		all = append(all, *image)
 	}
+	for _, path := range q.Archives {
+		images, err := q.archived(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, images...)
+	}
 	slices.SortFunc(all, func(a, b payload.Image) int { return strings.Compare(a.Name, b.Name) })
 	return slices.CompactFunc(all, func(a, b payload.Image) bool { return a.Name == b.Name }), nil
 }
