@@ -80,7 +80,7 @@ func storageHealCommand() cli.Command {
 		Summary: "look through volumes for what a copy lacks, and wait until none does",
 		Flags:   f.register,
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			client, err := f.connected(ctx)
+			client, err := f.connectedToOwn(ctx)
 			if err != nil {
 				return err
 			}
@@ -102,6 +102,23 @@ func (f *projectFlags) connected(ctx context.Context) (*kube.Client, error) {
 	return p.connect(ctx)
 }
 
+// connectedToOwn is connected for what asks the nodes of a storage that is the cluster's
+// own: of another one nothing would be seen, and all would seem well.
+func (f *projectFlags) connectedToOwn(ctx context.Context) (*kube.Client, error) {
+	p, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	if s := p.cluster.Storage; !s.OnNodes() {
+		where := "there is none: cluster.yaml has storage.backend: none"
+		if s.Heketi.URL != "" {
+			where = "it is that of the Heketi at " + s.Heketi.URL + ", and is looked at there"
+		}
+		return nil, cli.Exit(cli.Usage, errors.New("look at storage: "+where))
+	}
+	return p.connect(ctx)
+}
+
 func (f *projectFlags) report(ctx context.Context, command, output string, args []string) (report.Report, error) {
 	err := noOperands(command, args)
 	if err == nil {
@@ -110,7 +127,7 @@ func (f *projectFlags) report(ctx context.Context, command, output string, args 
 	if err != nil {
 		return report.Report{}, err
 	}
-	client, err := f.connected(ctx)
+	client, err := f.connectedToOwn(ctx)
 	if err != nil {
 		return report.Report{}, err
 	}

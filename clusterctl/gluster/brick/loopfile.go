@@ -79,6 +79,9 @@ func (LoopFile) Usage(ctx context.Context, h host.Host, d Device) (Usage, error)
 
 func image(d Device, id string) string { return dir(d, id) + ".img" }
 
+// half is the image until it is whole.
+func half(d Device, id string) string { return dir(d, "."+id+".img") }
+
 // Create makes a brick, if it is not there.
 func (k LoopFile) Create(ctx context.Context, h host.Host, d Device, b Brick) error {
 	there, err := exists(ctx, h, image(d, b.ID))
@@ -89,7 +92,7 @@ func (k LoopFile) Create(ctx context.Context, h host.Host, d Device, b Brick) er
 }
 
 func (k LoopFile) make(ctx context.Context, h host.Host, d Device, b Brick) error {
-	raw := dir(d, "."+b.ID+".img")
+	raw := half(d, b.ID)
 	for _, args := range [][]string{
 		{"rm", "-f", raw},
 		{"fallocate", "--length", fmt.Sprint(k.Footprint(b.Bytes)), raw},
@@ -145,11 +148,10 @@ func (k LoopFile) growFileSystem(ctx context.Context, h host.Host, d Device, id 
 // Delete removes a brick and all that is in it, if it is there.
 func (k LoopFile) Delete(ctx context.Context, h host.Host, d Device, id string) error {
 	err := unmount(ctx, h, dir(d, id))
-	if err == nil {
-		err = h.Remove(ctx, image(d, id))
-	}
-	if err == nil {
-		err = h.Remove(ctx, dir(d, id))
+	for _, path := range []string{image(d, id), half(d, id), dir(d, id)} {
+		if err == nil {
+			err = h.Remove(ctx, path)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("delete brick %s on %s: %w", id, d.Name, err)

@@ -208,6 +208,9 @@ func (k XFS) Grow(ctx context.Context, h host.Host, d Device, b Brick) error {
 // Delete removes a brick and all that is in it, if it is there. Its number is free
 // again when its directory has gone.
 func (k XFS) Delete(ctx context.Context, h host.Host, d Device, id string) error {
+	if _, err := run(ctx, h, "rm", "-rf", "--one-file-system", dir(d, "."+id)); err != nil { // it was being made
+		return err
+	}
 	there, err := exists(ctx, h, dir(d, id))
 	if err != nil || !there {
 		return err

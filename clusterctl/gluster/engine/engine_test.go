@@ -95,7 +95,7 @@ func (w *world) onDisk() []string {
 	var all []string
 	for _, n := range w.Nodes {
 		if n.PID() != 0 {
-			all = append(all, strings.Fields(w.run(n, `ls -d `+brick.Root+`/*/* 2>/dev/null | grep -v img || true`))...)
+			all = append(all, strings.Fields(w.run(n, `find `+brick.Root+` -mindepth 2 -maxdepth 2 -not -name '[!.]*.img' 2>/dev/null`))...)
 		}
 	}
 	return all

@@ -87,8 +87,34 @@ func (c *Cluster) stop() {
 			n.PowerOff()
 		}
 	}
+	if c.t.Failed() {
+		c.explain()
+	}
 	if err := detach(c.dir); err != nil {
 		c.t.Error(err)
+	}
+}
+
+// explain prints what the nodes' logs have of errors last.
+func (c *Cluster) explain() {
+	for _, n := range c.all() {
+		logs, _ := filepath.Glob(filepath.Join(n.disk, "var/log/glusterfs", "*.log"))
+		more, _ := filepath.Glob(filepath.Join(n.disk, "var/log/glusterfs/bricks", "*.log"))
+		for _, log := range append(logs, more...) {
+			data, err := os.ReadFile(log)
+			if err != nil {
+				continue
+			}
+			var errs []string
+			for line := range strings.Lines(string(data)) {
+				if strings.Contains(line, "] E [") || strings.Contains(line, "] C [") {
+					errs = append(errs, line)
+				}
+			}
+			if len(errs) > 0 {
+				c.t.Logf("%s %s:\n%s", n, filepath.Base(log), strings.Join(errs[max(0, len(errs)-20):], ""))
+			}
+		}
 	}
 }
 
