@@ -17,7 +17,7 @@ import (
 // dashboard's image cannot be had everywhere.
 var hyperconverged = wish{stages: ",storage", spec: `storage:
   bricks: loopfile
-  device: {loop: {path: /var/gluster.img, size: 3Gi}}
+  device: {loop: {path: /var/gluster.img, size: 1Gi}}
 addons: {registry: true, dashboard: none}
 `}
 
