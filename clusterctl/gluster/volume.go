@@ -211,15 +211,6 @@ func (c CLI) ReplaceBrick(ctx context.Context, name string, old, new Brick) erro
 	return err
 }
 
-// ResetBrick has a brick begin anew, empty, at the place where it was: its directory is
-// there again and has been no brick. The self-heal daemon then fills it from the others
-// of the set.
-func (c CLI) ResetBrick(ctx context.Context, name string, b Brick) error {
-	_, err := c.do(ctx, fmt.Sprintf("reset brick %s of volume %s", b, name),
-		"volume", "reset-brick", name, b.String(), b.String(), "commit", "force")
-	return err
-}
-
 // StartRebalance begins to spread files over sets that have been added.
 func (c CLI) StartRebalance(ctx context.Context, name string) error {
 	_, err := c.do(ctx, "rebalance volume "+name, "volume", "rebalance", name, "start")

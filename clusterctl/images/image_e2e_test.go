@@ -134,6 +134,10 @@ func linked(t *testing.T, root string) (libraries map[string]bool, needs map[str
 	return libraries, needs
 }
 
+// inContainer is as much of a container as programs notice: without /proc gluster's
+// program crashes.
+const inContainer = `mkdir -p "$1/proc" "$1/dev"; mount -t proc proc "$1/proc"; mount --bind /dev "$1/dev"; exec chroot "$@"`
+
 // runs starts what the product runs in the container.
 func runs(t *testing.T, root string) {
 	t.Helper()
@@ -143,8 +147,8 @@ func runs(t *testing.T, root string) {
 		"lvm version --config devices{use_devicesfile=0}", "dmsetup --help", "thin_check -V", "nft --version", "lsattr -V", "pkill --version",
 		"stat --version", "sh -c true", "awk 1", "storaged --version", "sh -n /usr/sbin/mount.glusterfs",
 	} {
-		cmd := exec.Command("chroot", append([]string{root}, strings.Fields(command)...)...)
-		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin"}
+		cmd := exec.Command("unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", inContainer, "sh", root}, strings.Fields(command)...)...)
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v: %s", command, err, out)

@@ -238,11 +238,15 @@ func (e *Engine) replace(ctx context.Context, s *State, cli gluster.CLI, c Clust
 	if err != nil {
 		return err
 	}
-	sets := plan(c, placed)
-	fresh := sets[0][0]
-	p := Pending{ID: NewID(), Kind: Replace, Cluster: c.ID, Volume: v.Name, Bricks: append(placesOf(sets), old.Place)}
-	err = e.pend(ctx, s, p, func() error {
-		if err := e.makeBricks(ctx, c, sets, v.GID); err != nil {
+	return e.exchange(ctx, s, cli, c, v, old, plan(c, placed)[0][0])
+}
+
+// exchange makes a brick and has it take the place of another one, which goes. Gluster
+// fills it from the others of the set.
+func (e *Engine) exchange(ctx context.Context, s *State, cli gluster.CLI, c Cluster, v Volume, old, fresh Brick) error {
+	p := Pending{ID: NewID(), Kind: Replace, Cluster: c.ID, Volume: v.Name, Bricks: []Place{fresh.Place, old.Place}}
+	err := e.pend(ctx, s, p, func() error {
+		if err := e.makeBricks(ctx, c, [][]Brick{{fresh}}, v.GID); err != nil {
 			return err
 		}
 		return cli.ReplaceBrick(ctx, v.Name, old.At, fresh.At)

@@ -13,9 +13,10 @@ import (
 )
 
 // RenewNode makes a node that has been set up anew, under its old name and address,
-// what the lost one was: the pool's member of that UUID, with the same bricks at the
-// same places, which are then filled from the other copies. Wipe permits to erase what
-// is on its devices. It can be repeated, and has nothing to do where all is in place.
+// what the lost one was: the pool's member of that UUID, with a brick in the place of
+// each that the lost one had, which is then filled from the other copies. Wipe permits
+// to erase what is on its devices. It can be repeated, and has nothing to do where all
+// is in place.
 //
 // Volumes of which the lost node had the only copy are beyond that; they are named in
 // the error, and the others have been renewed.
@@ -37,9 +38,6 @@ func (e *Engine) RenewNode(ctx context.Context, id string, wipe bool) error {
 	return nil
 }
 
-// renew makes the bricks before the node is who the lost one was. A glusterd that learns
-// of a volume whose brick is not there does not know the brick's real path, takes it for
-// a new one, and refuses to reset it (glusterd_is_brickpath_available, GlusterFS 11).
 func (e *Engine) renew(ctx context.Context, s State, c Cluster, n Node, wipe bool) error {
 	others := slices.DeleteFunc(slices.Clone(c.Nodes), func(other Node) bool { return other.ID == n.ID })
 	cli, self, err := e.speaker(ctx, Cluster{ID: c.ID, Nodes: others})
@@ -51,6 +49,9 @@ func (e *Engine) renew(ctx context.Context, s State, c Cluster, n Node, wipe boo
 		return err
 	}
 	uuid, err := e.missingIdentity(ctx, cli, n, h)
+	if err == nil {
+		err = e.rejoin(ctx, self, n, h, uuid)
+	}
 	if err != nil {
 		return err
 	}
@@ -63,16 +64,10 @@ func (e *Engine) renew(ctx context.Context, s State, c Cluster, n Node, wipe boo
 	if err != nil {
 		return err
 	}
-	fresh, lost, err := e.remakeBricks(ctx, h, n, volumes)
-	if err == nil {
-		err = e.rejoin(ctx, self, n, h, uuid)
-	}
-	if err != nil {
-		return err
-	}
-	for volume, bricks := range fresh {
-		if err := fill(ctx, cli, volume, bricks); err != nil {
-			lost = append(lost, fmt.Errorf("volume %s: %w", volume, err))
+	var lost []error
+	for _, v := range volumes {
+		if err := e.renewBricks(ctx, &s, cli, c, n, h, v); err != nil {
+			lost = append(lost, fmt.Errorf("volume %s: %w", v.Name, err))
 		}
 	}
 	return errors.Join(lost...)
@@ -117,54 +112,40 @@ func (e *Engine) rejoin(ctx context.Context, self, n Node, h host.Host, uuid str
 	return e.join(ctx, Cluster{Nodes: []Node{self}}, n)
 }
 
-// remakeBricks makes the node's bricks again where they are missing, and returns those
-// that are empty, by volume. Volumes that are lost have an error each.
-func (e *Engine) remakeBricks(ctx context.Context, h host.Host, n Node, volumes []Volume) (fresh map[string][]Brick, lost []error, err error) {
-	fresh = map[string][]Brick{}
-	for _, v := range volumes {
-		for _, set := range v.Sets {
-			for _, b := range set {
-				if b.Node != n.ID {
-					continue
-				}
-				there, err := isBrick(ctx, h, b.At.Path)
-				if err != nil {
-					return nil, nil, err
-				}
-				if there {
-					continue
-				}
-				if len(set) == 1 {
-					lost = append(lost, fmt.Errorf("volume %s: %w: %s had the only copy", v.Name, ErrNotFound, n))
-					continue
-				}
-				if err := e.Bricks.Create(ctx, h, n.deviceOf(b), brick.Brick{ID: b.ID, Bytes: b.Bytes}); err != nil {
-					return nil, nil, err
-				}
-				fresh[v.Name] = append(fresh[v.Name], b)
+// renewBricks puts a new brick in the place of each of the node's that is missing. It is
+// another one, with an id of its own: of a brick that was not there when glusterd learned
+// of the volume, glusterd does not know where it is, and refuses to begin it anew
+// (volume reset-brick, GlusterFS 10 and 11).
+func (e *Engine) renewBricks(ctx context.Context, s *State, cli gluster.CLI, c Cluster, n Node, h host.Host, v Volume) error {
+	renewed := false
+	for _, set := range v.Sets {
+		for _, old := range set {
+			if old.Node != n.ID {
+				continue
 			}
+			there, err := isBrick(ctx, h, old.At.Path)
+			if err != nil {
+				return err
+			}
+			if there {
+				continue
+			}
+			if len(set) == 1 {
+				return fmt.Errorf("%w: %s had the only copy", ErrNotFound, n)
+			}
+			fresh := old
+			fresh.ID = NewID()
+			fresh.At.Path = brick.Path(brick.Device{ID: old.Device}, fresh.ID)
+			if err := e.exchange(ctx, s, cli, c, v, old, fresh); err != nil {
+				return err
+			}
+			renewed = true
 		}
 	}
-	return fresh, lost, nil
-}
-
-// deviceOf is the device that a brick is on, by its id alone if it was removed.
-func (n Node) deviceOf(b Brick) brick.Device {
-	i := slices.IndexFunc(n.Devices, func(d Device) bool { return d.ID == b.Device })
-	if i < 0 {
-		return brick.Device{ID: b.Device}
+	if !renewed {
+		return nil
 	}
-	return n.Devices[i].brick()
-}
-
-// fill has empty bricks of a volume filled from the others.
-func fill(ctx context.Context, cli gluster.CLI, volume string, bricks []Brick) error {
-	for _, b := range bricks {
-		if err := cli.ResetBrick(ctx, volume, b.At); err != nil {
-			return err
-		}
-	}
-	return cli.StartHeal(ctx, volume)
+	return cli.StartHeal(ctx, v.Name)
 }
 
 // isBrick reports whether gluster has used a directory as a brick.

@@ -94,6 +94,8 @@ func TestEngine_renewsANodeThatIsReplaced(t *testing.T) {
 		}
 		return err
 	})
+	v, err = w.Engine.Volume(ctx, "data")
+	w.must(err)
 	var brick string
 	for _, b := range v.Bricks() {
 		if b.At.Host == w.Nodes[lost].Address {
