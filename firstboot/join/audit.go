@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"picluster/internal/durable"
 	"picluster/internal/joinapi"
 )
 
@@ -104,7 +105,7 @@ func (l *auditLog) create() error {
 		return err
 	}
 	l.file, l.size = file, info.Size()
-	return syncDirectory(l.dir)
+	return durable.SyncDir(l.dir)
 }
 
 // add puts one entry on the disk and returns where it stands.
@@ -214,13 +215,4 @@ func auditFiles(dir string) ([]string, error) {
 		names = append(names, auditName)
 	}
 	return names, nil
-}
-
-func syncDirectory(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

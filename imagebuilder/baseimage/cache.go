@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"picluster/internal/durable"
 )
 
 // Cache is a directory of decompressed images, which any number of processes may
@@ -157,7 +159,7 @@ func (c *Cache) add(work *os.File, digest string, r record, source string) (*Ima
 		if err := os.Rename(work.Name(), path); err != nil {
 			return err
 		}
-		if err := syncDir(c.dir); err != nil {
+		if err := durable.SyncDir(c.dir); err != nil {
 			return err
 		}
 		set(&x.Images, digest, r)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"picluster/internal/durable"
 	"picluster/internal/owner"
 )
 
@@ -124,7 +125,7 @@ func (c *Cache) writeIndex(data []byte) error {
 		err = os.Rename(tmp, c.path("index.json"))
 	}
 	if err == nil {
-		err = syncDir(c.dir)
+		err = durable.SyncDir(c.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write image cache: %w", err)

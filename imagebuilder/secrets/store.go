@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"picluster/internal/durable"
 	"picluster/internal/owner"
 )
 
@@ -231,7 +232,7 @@ func (s *store) writeDir(name string, files []file) error {
 			return err
 		}
 	}
-	if err := syncDir(tmp); err != nil {
+	if err := durable.SyncDir(tmp); err != nil {
 		return err
 	}
 	return s.rename(name, names...)
@@ -249,7 +250,7 @@ func (s *store) rename(name string, written ...string) error {
 		return err
 	}
 	s.written = append(s.written, written...)
-	return syncDir(filepath.Dir(s.path(name)))
+	return durable.SyncDir(filepath.Dir(s.path(name)))
 }
 
 // checkModes returns an *ExposedError where others may read what is private.
@@ -313,7 +314,7 @@ func mkdir(path string) error {
 	if err := owner.Adopt(d); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // writeNew writes a file that must not be there yet, down to the disk.
@@ -324,12 +325,4 @@ func writeNew(path string, data []byte, mode fs.FileMode) error {
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, owner.Adopt(f), f.Sync(), f.Close())
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"picluster/internal/durable"
 )
 
 // Stat implements Host.
@@ -167,7 +169,7 @@ func makeAll(dir string) error {
 	if err := setMode(dir, 0o755); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // Remove implements Host.
@@ -189,16 +191,7 @@ func (l Local) Remove(_ context.Context, path string) error {
 
 func (l Local) syncDirectory(path, real string) error {
 	l.fault("sync directory", path)
-	return syncPath(filepath.Dir(real))
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
+	return durable.SyncDir(filepath.Dir(real))
 }
 
 func setOwner(real string, f File) error {

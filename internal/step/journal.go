@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"picluster/internal/durable"
 )
 
 // Sizes in bytes: a journal found larger than maxJournal is cut back to its last
@@ -73,7 +75,7 @@ func (j *Journal) load() error {
 		}
 	}
 	j.size = int64(len(kept))
-	return syncDirectory(filepath.Dir(j.path))
+	return durable.SyncDir(filepath.Dir(j.path))
 }
 
 // tail is what is kept of a journal: all, or of a long one the last whole lines.
@@ -169,13 +171,4 @@ func decode(data []byte) []Event {
 		events = append(events, e)
 	}
 	return events
-}
-
-func syncDirectory(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }
