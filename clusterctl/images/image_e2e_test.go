@@ -103,6 +103,7 @@ func TestImage_isComplete(t *testing.T) {
 		}
 		if arch == "amd64" {
 			runs(t, root)
+			glusterdStarts(t, root)
 		}
 	}
 }
@@ -158,6 +159,16 @@ func runs(t *testing.T, root string) {
 	vol, err := os.ReadFile(filepath.Join(root, "etc/glusterfs/glusterd.vol"))
 	if err != nil || string(vol) != glusterdVol {
 		t.Errorf("glusterd's settings are not ours: %s (%v)", vol, err)
+	}
+}
+
+// glusterdStarts lets the one daemon of the image start, with all that it looks for.
+func glusterdStarts(t *testing.T, root string) {
+	t.Helper()
+	const script = `mkdir -p /run/gluster /var/log/glusterfs; glusterd --log-level=WARNING; sleep 3; gluster --mode=script pool list || { cat /var/log/glusterfs/glusterd.log; exit 1; }`
+	cmd := exec.Command("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-ec", "ip link set lo up; "+inContainer, "sh", root, "sh", "-c", script)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "localhost") {
+		t.Errorf("glusterd: %v\n%s", err, out)
 	}
 }
 

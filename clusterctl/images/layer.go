@@ -67,7 +67,10 @@ func (l *layer) merged(name string) string {
 	return name
 }
 
-// needlessFile reports whether a file is for people or for package managers only.
+// needlessFile reports whether a file is for people or for package managers only, or of
+// Gluster's geo-replication, which needs a Python that is not here: with its programs
+// there, glusterd tries them and does not start (xlators/mgmt/glusterd/src/glusterd.c,
+// glusterd_check_gsync_present); without, it does without.
 // Copyright files stay: they come with what they are about.
 func needlessFile(name string) bool {
 	for _, dir := range []string{"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bash-completion",
@@ -75,6 +78,9 @@ func needlessFile(name string) bool {
 		if name == dir || strings.HasPrefix(name, dir+"/") {
 			return path.Base(name) != "copyright"
 		}
+	}
+	if dir := path.Dir(name); path.Base(dir) == "glusterfs" && path.Base(name) == "gsyncd" || strings.Contains(dir+"/", "/glusterfs/python/") {
+		return true
 	}
 	return strings.HasSuffix(name, ".a") || strings.HasSuffix(name, ".pyc")
 }

@@ -59,10 +59,26 @@ func (d Daemon) Run(ctx context.Context) error {
 		// outputs open, and nobody would notice that it has ended.
 		_, err := d.Host.Run(ctx, host.Cmd{Args: []string{"sh", "-c", "exec glusterd --no-daemon --log-level=WARNING >/dev/null 2>&1"}})
 		if ctx.Err() == nil {
-			d.Log.Error("glusterd has ended", "error", err)
+			d.Log.Error("glusterd has ended", "error", err, "said", d.lastErrors(ctx))
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// lastErrors are those in glusterd's own log: its exit code says nothing. What went
+// wrong is told in four lines, the first of which has the reason.
+func (d Daemon) lastErrors(ctx context.Context) []string {
+	out, err := d.Host.Run(ctx, host.Cmd{Args: []string{"tail", "--lines=50", "/var/log/glusterfs/glusterd.log"}})
+	if err != nil {
+		return nil
+	}
+	var errs []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "] E [") {
+			errs = append(errs, strings.TrimSpace(line))
+		}
+	}
+	return errs[max(0, len(errs)-4):]
 }
 
 func pause(ctx context.Context) {
