@@ -1,6 +1,8 @@
 # picluster: build, test and try. `make help` lists what there is.
 # Prerequisites come from `make setup` (Debian packages; nothing else).
 
+# Where Go is after its archive was unpacked as https://go.dev/doc/install says.
+export PATH := $(PATH):/usr/local/go/bin
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FLAGS    = -trimpath -ldflags '-s -w -X picluster/internal/version.stamp=$(VERSION)'
@@ -40,7 +42,9 @@ bench: build ## measure what people wait for
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./imagebuilder/... ./firstboot
 	$(GO) test -timeout 60m -count 1 -v -tags 'e2e bench' -run TestBench ./internal/e2e
 
-demo: setup build ## three cards of a demo cluster, written to files
+demo: ## three cards of a demo cluster, written to files
+	.ci/setup --demo
+	$(MAKE) build
 	$(GO) run ./internal/lab/demo
 
 e2e: setup build ## emulator, loop devices and whole cards
@@ -50,10 +54,11 @@ e2e: setup build ## emulator, loop devices and whole cards
 golden: ## rewrite golden files and transcripts; read the diff afterwards
 	UPDATE_GOLDEN=1 $(GO) test ./...
 
-lint: ## format, vet, static analysis, known vulnerabilities
+lint: ## format, vet, shell scripts, go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./... && $(GO) vet -tags 'e2e bench' ./internal/... ./firstboot/... ./clusterctl/...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/... ./clusterctl
+	shellcheck .ci/* overlays/boot/picluster/start.sh
 	$(GO) mod tidy -diff
 
 # A date of the source, in place of today's: the same source makes the same archives.

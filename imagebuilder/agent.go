@@ -24,29 +24,53 @@ var agentFiles = map[string]string{
 // readAgent reads the binary that travels on the card, from dir or, when dir is
 // empty, from beside this program.
 func readAgent(dir, arch string) (plan.Agent, error) {
-	if dir == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return plan.Agent{}, err
-		}
-		if self, err = filepath.EvalSymlinks(self); err != nil {
-			return plan.Agent{}, err
-		}
-		dir = filepath.Dir(self)
+	dir, err := agentDir(dir)
+	if err != nil {
+		return plan.Agent{}, err
 	}
 	path := filepath.Join(dir, agentFiles[arch])
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return plan.Agent{}, cli.Hint(fmt.Errorf("read agent: %w", err),
-			"it belongs beside imagebuilder (make build puts it there); --agents names another directory")
-	}
 	if err != nil {
-		return plan.Agent{}, fmt.Errorf("read agent: %w", err)
+		return plan.Agent{}, noAgent(err)
 	}
 	if err := checkAgent(data, arch); err != nil {
 		return plan.Agent{}, fmt.Errorf("read agent %s: %w", path, err)
 	}
 	return plan.Agent{Arch: arch, Data: data}, nil
+}
+
+func agentDir(dir string) (string, error) {
+	if dir != "" {
+		return dir, nil
+	}
+	self, err := os.Executable()
+	if err == nil {
+		self, err = filepath.EvalSymlinks(self)
+	}
+	return filepath.Dir(self), err
+}
+
+// lookForAgents finds out whether there is any, which is known before the image is
+// downloaded; which one the card needs only the image tells.
+func lookForAgents(dir string) error {
+	dir, err := agentDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range agentFiles {
+		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+			return nil
+		}
+	}
+	return noAgent(fmt.Errorf("there is none in %s: %w", dir, fs.ErrNotExist))
+}
+
+func noAgent(err error) error {
+	err = fmt.Errorf("read agent: %w", err)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return cli.Hint(err, "it belongs beside imagebuilder (make build puts it there); --agents names another directory")
 }
 
 // checkAgent makes sure that the Pi will be able to run the binary: a wrong one

@@ -100,6 +100,9 @@ func (f *projectFlags) planCards(ctx context.Context, env cli.Env, p *project, n
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := lookForAgents(f.agents); err != nil {
+		return nil, nil, err
+	}
 	b, err := f.openBase(ctx, env, p.cluster, true)
 	if err != nil {
 		return nil, nil, err

@@ -87,6 +87,9 @@ func (w *writeFlags) run(ctx context.Context, env cli.Env, devices []string) err
 	if spare := devices[min(len(names), len(devices)):]; len(spare) > 0 {
 		fmt.Fprintf(env.Stderr, "No card is left for %s.\n", strings.Join(spare, ", "))
 	}
+	if err := lookForAgents(w.agents); err != nil {
+		return err
+	}
 	b, err := w.openBase(ctx, env, project.cluster, false)
 	if err != nil {
 		return err

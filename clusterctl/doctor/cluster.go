@@ -58,7 +58,7 @@ func operatorCertificate(k *keys.Keys, now time.Time) Check {
 }
 
 func cardsMade(c *spec.Cluster, k *keys.Keys) Check {
-	const name, hint = "each node has a card", "imagebuilder init makes what is missing"
+	const name, hint = "each card has its keys", "imagebuilder init makes what is missing"
 	cards, err := k.Cards()
 	if err != nil {
 		return fail(name, hint, "%v", err)
