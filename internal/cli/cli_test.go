@@ -68,6 +68,7 @@ func TestRun(t *testing.T) {
 		{"greet -v you", OK, "hello you\n", "level=DEBUG msg=greeted"},
 		{"greet --lout you", Usage, "", "hint: prog greet --help lists them"},
 		{"greet --help", OK, "Usage: prog greet NAME [FLAGS]", ""},
+		{"greet --help", OK, "\n      --loud      in capitals\n  -v, --verbose   also show", ""},
 		{"help greet", OK, "prog greet you", ""},
 		{"--help", OK, "say hello", ""},
 		{"", Usage, "", "name a command"},

@@ -29,7 +29,7 @@ func printCommandHelp(w io.Writer, p Program, c Command, flags *pflag.FlagSet) {
 	if c.Details != "" {
 		fmt.Fprintf(w, "\n%s\n", c.Details)
 	}
-	fmt.Fprintf(w, "\nFlags:\n%s", flags.FlagUsagesWrapped(100))
+	fmt.Fprintf(w, "\nFlags:\n%s", usages(flags, 100))
 	for i, e := range c.Examples {
 		if i == 0 {
 			fmt.Fprint(w, "\nExamples:\n")
@@ -37,6 +37,26 @@ func printCommandHelp(w io.Writer, p Program, c Command, flags *pflag.FlagSet) {
 		fmt.Fprintf(w, "  %s\n", e)
 	}
 }
+
+// usages describes flags, in lines of at most so many columns; 0: one line for each.
+// A boolean flag stands as it is typed, where pflag would say --yes[=true|false].
+func usages(flags *pflag.FlagSet, columns int) string {
+	shown := pflag.NewFlagSet("", pflag.ContinueOnError)
+	shown.SortFlags = false
+	flags.VisitAll(func(f *pflag.Flag) {
+		as := *f
+		if f.Value.Type() == "bool" {
+			as.Value = onOff{f.Value}
+		}
+		shown.AddFlag(&as)
+	})
+	return shown.FlagUsagesWrapped(columns)
+}
+
+// onOff is a boolean flag whose value nobody is told to type.
+type onOff struct{ pflag.Value }
+
+func (onOff) Type() string { return "boolfunc" }
 
 // suggest names the command that the typo most likely meant.
 func suggest(p Program, commands []Command, typed string) string {

@@ -92,7 +92,7 @@ func writeManualCommands(w io.Writer, parent string, commands []Command) {
 // writeManualFlags takes pflag's own words: on one line the flag, three spaces or
 // more, what it does.
 func writeManualFlags(w io.Writer, flags *pflag.FlagSet) {
-	for line := range strings.Lines(flags.FlagUsages()) {
+	for line := range strings.Lines(usages(flags, 0)) {
 		flag, usage, _ := strings.Cut(strings.TrimSpace(line), "   ")
 		writeManualItem(w, flag, strings.TrimSpace(usage))
 	}
@@ -121,7 +121,8 @@ func writeManualVerbatim(w io.Writer, line string) {
 }
 
 // roff makes text safe for the formatter. Hyphens, quotes and tildes become those of
-// ASCII: formatters set others, which a shell does not take after copying.
+// ASCII: formatters set others, which a shell does not take after copying. Of the rest
+// there may be no form where the terminal has ASCII only.
 func roff(text string) string {
 	text = escapes.Replace(text)
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, `\(aq`) {
@@ -130,4 +131,4 @@ func roff(text string) string {
 	return text
 }
 
-var escapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`)
+var escapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "…", "...")
