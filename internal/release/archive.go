@@ -24,10 +24,7 @@ func writeArchive(path, tree string, date time.Time) error {
 	defer os.Remove(f.Name()) // nothing, once it has its name
 	defer f.Close()
 	// The header of gzip has neither a name nor a date unless they are set.
-	zipped, err := gzip.NewWriterLevel(f, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
+	zipped := gzip.NewWriter(f)
 	packed := tar.NewWriter(zipped)
 	// WalkDir goes through names in their order.
 	err = filepath.WalkDir(tree, func(file string, entry fs.DirEntry, err error) error {
