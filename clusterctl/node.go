@@ -246,5 +246,5 @@ func nodeDrainCommand() cli.Command {
 
 // waitReady waits for nodes, with the table of `clusterctl wait`.
 func (d *site) waitReady(ctx context.Context, env cli.Env, limit time.Duration, nodes ...string) error {
-	return newWaiter(env, limit, nodes).run(ctx, d.sources(sourceTime))
+	return newWaiter(env, limit, nodes).run(ctx, d.sources(patientTime))
 }

@@ -111,7 +111,7 @@ func (d *site) admit(ctx context.Context, env cli.Env, limit time.Duration, node
 			return ""
 		}
 	}
-	return w.run(ctx, d.sources(sourceTime))
+	return w.run(ctx, d.sources(patientTime))
 }
 
 // newest reports whether a card is the last one that was made for a name.

@@ -87,6 +87,10 @@ func (d *site) node0() string { return d.cluster.Nodes[0].Name }
 // sourceTime is how long each source may take, unless a person says otherwise.
 const sourceTime = 10 * time.Second
 
+// patientTime is that for who waits anyhow: a Pi that is just becoming a control plane
+// takes long to let anybody log in, and what was cut short begins anew at each look.
+const patientTime = 45 * time.Second
+
 // sources are all that can be asked from here.
 func (d *site) sources(limit time.Duration) observe.Sources {
 	s := observe.Sources{Cluster: d.cluster, ID: d.id, Dial: d.finder.Dial, Limit: limit}

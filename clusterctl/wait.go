@@ -91,7 +91,7 @@ func waitCommand() cli.Command {
 			if err := w.choose(d.cluster, what, all); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
-			return w.run(ctx, d.sources(sourceTime))
+			return w.run(ctx, d.sources(patientTime))
 		},
 	}
 }
