@@ -48,6 +48,13 @@ func arbiterBytes(data int64) int64 { return max(data/16, 32*mib) / mib * mib }
 // 16 (measured with a cable that was cut).
 const pingTimeout = "10"
 
+// healTimeout is how often, in seconds, a self-heal daemon looks for what is to be
+// healed. It is told when a node comes back, but whatever it cannot lock then waits for
+// the next time; and a cable that was cut leaves locks behind for most of a minute (a
+// node does not know that its client has gone). Gluster's 600 would have a volume stay
+// unhealed for that long; to look at an empty list costs nothing.
+const healTimeout = "60"
+
 // CreateVolume makes a volume and starts it. If that fails nothing of it is left, at
 // the latest after the next change that reaches its nodes. If there is one of that
 // name already, it is returned together with ErrExists.
@@ -123,7 +130,7 @@ func (r Request) allocation(footprint func(bytes int64) int64) allocator.Request
 }
 
 func (e *Engine) options(id string, r Request, sizes []setSize) map[string]string {
-	all := map[string]string{"network.ping-timeout": pingTimeout}
+	all := map[string]string{"network.ping-timeout": pingTimeout, "cluster.heal-timeout": healTimeout}
 	maps.Copy(all, e.Options)
 	maps.Copy(all, r.Options)
 	all[optionID], all[optionBytes] = id, fmt.Sprint(r.Bytes)

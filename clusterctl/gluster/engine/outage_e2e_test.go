@@ -149,7 +149,8 @@ func TestEngine_losesNothingThatIsWritten(t *testing.T) {
 	if len(lost) > 0 || written < 20 {
 		t.Errorf("of %d numbers that were written these are lost: %v", written, lost)
 	}
-	t.Logf("%d numbers were written and synced, none is lost", written)
+	t.Logf("%d numbers were written and synced, %d are lost", written, len(lost))
+	report("the writer has ended: whole after", w.whole("data"))
 	want := w.run(w.Client, `sha256sum <"$1"`, r.file)
 	for _, b := range v.Bricks() {
 		for _, n := range w.Nodes {
