@@ -63,7 +63,7 @@ func TestStory_ofACluster(t *testing.T) {
 	// A Pi burns down. Another one gets a new card of the same node.
 	b.nodes[2].PowerCut()
 	watch.lap("pi-node2 is dead")
-	fresh := b.lan.Node("pi-node2 again")
+	fresh := b.lan.Node("fresh")
 	b.insertCard(t, fresh, agentOfThisMachine(t), "--node", "pi-node2", "--again")
 	fresh.PowerOn()
 	b.clusterctl(t, 0, "node", "replace", "pi-node2", "--yes")
