@@ -32,9 +32,6 @@ func dashboardCommand() cli.Command {
 			registerOutput(flags, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands("dashboard", args); err != nil {
-				return err
-			}
 			if err := checkOutput(output); err != nil {
 				return err
 			}
@@ -86,11 +83,4 @@ func openDashboard(ctx context.Context, env cli.Env, client *kube.Client, d step
 		return err
 	}
 	return tunnel.Wait()
-}
-
-func noOperands(command string, args []string) error {
-	if len(args) > 0 {
-		return cli.Exit(cli.Usage, fmt.Errorf("read operands of %s: it takes none, not %q", command, args[0]))
-	}
-	return nil
 }

@@ -38,7 +38,7 @@ func demoRedisCommand() cli.Command {
 			flags.BoolVar(&yes, "yes", false, "do not ask")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := errors.Join(noOperands("demo redis", args), checkOutput(f.output)); err != nil {
+			if err := checkOutput(f.output); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
 			if verify && (remove || f.plan) {

@@ -140,15 +140,8 @@ func (r *runReport) show(w io.Writer, output string, failure error, fine string)
 	}
 	for _, name := range r.addons {
 		if n := r.changesOf(name); n > 0 {
-			fmt.Fprintf(w, "%-11s %s\n", name, count(n, "change"))
+			fmt.Fprintf(w, "%-11s %s\n", name, cli.Count(n, "change"))
 		}
 	}
 	return nil
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -54,7 +54,7 @@ func diskListCommand() cli.Command {
 			registerOutput(flags, &f.output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := errors.Join(noOperands("disk list", args), checkOutput(f.output)); err != nil {
+			if err := checkOutput(f.output); err != nil {
 				return err
 			}
 			return f.with(ctx, env, func(ctx context.Context, _ *kube.Client, storage *heketi.Client) error {

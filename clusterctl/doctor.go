@@ -42,7 +42,7 @@ func doctorCommand() cli.Command {
 			f.DurationVar(&limit, "timeout", sourceTime, "how long each part may take to answer")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			err := errors.Join(noOperands("doctor", args), checkOutput(output))
+			err := checkOutput(output)
 			if err == nil && (pre && node != "" || limit <= 0) {
 				err = errors.New("read flags of doctor: --pre or --node, and a --timeout of more than 0")
 			}

@@ -56,9 +56,6 @@ func imagesBuildCommand() cli.Command {
 		},
 		Examples: []string{"clusterctl images build --load", "clusterctl images build --out storage.tar", "clusterctl images build --push"},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands("images build", args); err != nil {
-				return err
-			}
 			if f.out == "" && !f.push && !f.load {
 				return cli.Exit(cli.Usage, errors.New("read flags of images build: --load, --push or --out says where the image goes"))
 			}

@@ -42,8 +42,8 @@ func kubeconfigCommand() cli.Command {
 			f.StringVar(&contextName, "context", "", "`name` of the context (default: the cluster's)")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 || merge && output == "-" {
-				return cli.Exit(cli.Usage, errors.New("read flags of kubeconfig: it takes no operands, and --merge not with --output -"))
+			if merge && output == "-" {
+				return cli.Exit(cli.Usage, errors.New("read flags of kubeconfig: --merge does not go with --output -"))
 			}
 			d, err := flags.open(env.Log)
 			if err != nil {

@@ -36,7 +36,7 @@ func nodeListCommand() cli.Command {
 		Examples: []string{"clusterctl node list", "clusterctl node list -o json"},
 		Flags:    func(f *pflag.FlagSet) { flags.register(f); registerOutput(f, &output) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := errors.Join(noOperands("node list", args), checkOutput(output)); err != nil {
+			if err := checkOutput(output); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
 			d, err := flags.open(env.Log)

@@ -156,9 +156,6 @@ func registryProxyCommand() cli.Command {
 			flags.IntVar(&port, "port", localregistry.Port, "`port` on loopback; 0: any that is free")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands("registry proxy", args); err != nil {
-				return err
-			}
 			return f.throughTunnel(ctx, port, func(_ context.Context, _ *kube.Client, t *kube.Tunnel) error {
 				fmt.Fprintln(env.Stdout, t.Address)
 				fmt.Fprintln(env.Stderr, "Ctrl-C closes the tunnel.")
@@ -180,7 +177,7 @@ func registryListCommand() cli.Command {
 			registerOutput(flags, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := errors.Join(noOperands("registry list", args), checkOutput(output)); err != nil {
+			if err := checkOutput(output); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
 			return f.throughTunnel(ctx, 0, func(ctx context.Context, _ *kube.Client, t *kube.Tunnel) error {

@@ -44,7 +44,7 @@ func statusCommand() cli.Command {
 			f.DurationVar(&limit, "timeout", sourceTime, "how long each source may take to answer")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := statusUsage(args, output, watch, limit); err != nil {
+			if err := statusUsage(output, watch, limit); err != nil {
 				return err
 			}
 			d, err := flags.open(env.Log)
@@ -71,8 +71,8 @@ func statusCommand() cli.Command {
 	}
 }
 
-func statusUsage(args []string, output string, watch bool, limit time.Duration) error {
-	if err := errors.Join(noOperands("status", args), checkOutput(output)); err != nil {
+func statusUsage(output string, watch bool, limit time.Duration) error {
+	if err := checkOutput(output); err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
 	switch {

@@ -42,7 +42,7 @@ func storageStatusCommand() cli.Command {
 			registerOutput(flags, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			r, err := f.report(ctx, "storage status", output, args)
+			r, err := f.report(ctx, output)
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func storageCheckCommand() cli.Command {
 		Summary: "exit 0 when all volumes are whole, 1 when not",
 		Flags:   f.register,
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			r, err := f.report(ctx, "storage check", "text", args)
+			r, err := f.report(ctx, "text")
 			if err != nil || len(r.Problems) == 0 {
 				return err
 			}
@@ -119,12 +119,8 @@ func (f *projectFlags) connectedToOwn(ctx context.Context) (*kube.Client, error)
 	return p.connect(ctx)
 }
 
-func (f *projectFlags) report(ctx context.Context, command, output string, args []string) (report.Report, error) {
-	err := noOperands(command, args)
-	if err == nil {
-		err = checkOutput(output)
-	}
-	if err != nil {
+func (f *projectFlags) report(ctx context.Context, output string) (report.Report, error) {
+	if err := checkOutput(output); err != nil {
 		return report.Report{}, err
 	}
 	client, err := f.connectedToOwn(ctx)

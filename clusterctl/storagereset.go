@@ -29,9 +29,6 @@ func storageResetCommand() cli.Command {
 		},
 		Examples: []string{"clusterctl storage reset --plan", "clusterctl storage reset --confirm home"},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands("storage reset", args); err != nil {
-				return err
-			}
 			p, err := f.load()
 			if err != nil {
 				return err

@@ -36,9 +36,6 @@ func supportCommand() cli.Command {
 			f.IntVar(&lines, "lines", 1000, "lines of each log")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands("support", args); err != nil {
-				return err
-			}
 			d, err := flags.open(env.Log)
 			if err != nil {
 				return err

@@ -38,7 +38,7 @@ func earlyCommand() cli.Command {
 			f.StringVar(&root, "root", "/", "the root file system to configure")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 || !path.IsAbs(boot) || path.Clean(boot) != boot || !filepath.IsAbs(root) {
+			if !path.IsAbs(boot) || path.Clean(boot) != boot || !filepath.IsAbs(root) {
 				return cli.Exit(cli.Usage, cli.Hint(errors.New("read flags of early: --boot is no absolute, clean path"),
 					"start.sh on the boot partition calls this command"))
 			}

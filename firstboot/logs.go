@@ -36,8 +36,8 @@ func logsCommand() cli.Command {
 			hide(f, "root")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 || !filepath.IsAbs(root) {
-				return cli.Exit(cli.Usage, errors.New("read operands of logs: it takes none, and --root is absolute"))
+			if !filepath.IsAbs(root) {
+				return cli.Exit(cli.Usage, fmt.Errorf("read flag --root: %q is no absolute path", root))
 			}
 			h := host.Local{Root: filepath.Clean(root), Log: env.Log}
 			events, err := readJournal(h)

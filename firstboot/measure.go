@@ -19,6 +19,7 @@ import (
 func measureCommand() cli.Command {
 	return cli.Command{
 		Name:    "measure",
+		Args:    "DIR",
 		Summary: "how long does a disk take to have a small write for good?",
 		Details: "Writes 200 times 2300 bytes into a file in DIR, each with fdatasync, as etcd does, and\n" +
 			"prints the median and the time that 99 of 100 writes keep below, in nanoseconds, as JSON.",

@@ -22,9 +22,6 @@ func planCommand() cli.Command {
 		Examples: []string{"sudo firstboot plan", "sudo firstboot plan --stage network"},
 		Flags:    func(f *pflag.FlagSet) { registerStages(f, &only) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 {
-				return cli.Exit(cli.Usage, fmt.Errorf("read operands of plan: it takes none, not %q", args[0]))
-			}
 			a, stages, err := allOfThisPi(ctx, env, only)
 			if err != nil {
 				return err
@@ -56,9 +53,6 @@ func reapplyCommand() cli.Command {
 		Examples: []string{"sudo firstboot plan", "sudo firstboot reapply", "sudo firstboot reapply --stage network"},
 		Flags:    func(f *pflag.FlagSet) { registerStages(f, &only) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 {
-				return cli.Exit(cli.Usage, fmt.Errorf("read operands of reapply: it takes none, not %q", args[0]))
-			}
 			a, stages, err := allOfThisPi(ctx, env, only)
 			if err != nil {
 				return err

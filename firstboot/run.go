@@ -47,9 +47,6 @@ func runCommand() cli.Command {
 		Examples: []string{"systemctl start picluster-firstboot", "journalctl -fu picluster-firstboot", "sudo firstboot run --stage runtime,kubernetes"},
 		Flags:    func(f *pflag.FlagSet) { registerStages(f, &only) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 {
-				return cli.Exit(cli.Usage, fmt.Errorf("read operands of run: it takes none, not %q", args[0]))
-			}
 			return runHere(ctx, env, only)
 		},
 	}

@@ -43,7 +43,7 @@ func serveCommand() cli.Command {
 			f.StringVar(&s.endpoint, "endpoint", "", "the API server as nodes reach it; this node's name and port "+strconv.Itoa(apiPort)+" if empty")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 || !filepath.IsAbs(s.state) || filepath.Clean(s.state) != s.state {
+			if !filepath.IsAbs(s.state) || filepath.Clean(s.state) != s.state {
 				return cli.Exit(cli.Usage, errors.New("read flags of serve: --state is no absolute, clean path"))
 			}
 			return s.run(ctx, env)

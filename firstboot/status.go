@@ -47,7 +47,7 @@ func statusCommand() cli.Command {
 			hide(f, "root", "page")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := statusUsage(args, output, root, wait, limit); err != nil {
+			if err := statusUsage(output, root, wait, limit); err != nil {
 				return err
 			}
 			q := question{host: host.Local{Root: filepath.Clean(root), Log: env.Log}, page: page}
@@ -63,10 +63,8 @@ func statusCommand() cli.Command {
 	}
 }
 
-func statusUsage(args []string, output, root string, wait bool, limit time.Duration) error {
+func statusUsage(output, root string, wait bool, limit time.Duration) error {
 	switch {
-	case len(args) > 0:
-		return cli.Exit(cli.Usage, fmt.Errorf("read operands of status: it takes none, not %q", args[0]))
 	case output != "text" && output != "json":
 		return cli.Exit(cli.Usage, fmt.Errorf("read flag --output: it is %q, want text or json", output))
 	case limit < 0 || limit > 0 && !wait:

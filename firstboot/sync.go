@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"picluster/firstboot/join"
 	"picluster/firstboot/steps"
@@ -22,9 +21,6 @@ func syncCommand() cli.Command {
 			"until its certificate ran out joins again.",
 		Examples: []string{"sudo firstboot sync", "systemctl list-timers picluster-sync"},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if len(args) > 0 {
-				return cli.Exit(cli.Usage, fmt.Errorf("read operands of sync: it takes none, not %q", args[0]))
-			}
 			a, c, err := thisPi(ctx, env, true)
 			if err != nil {
 				return err

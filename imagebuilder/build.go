@@ -32,9 +32,6 @@ func buildCommand() cli.Command {
 			registerOTP(f, &otp)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands(args); err != nil {
-				return err
-			}
 			if (node == "") == !all {
 				return cli.Exit(cli.Usage, errors.New("read flags: give --node NAME or --all"))
 			}
@@ -74,7 +71,7 @@ func buildCards(ctx context.Context, env cli.Env, b *base, p *plan.Plan, dir str
 		if err != nil {
 			return fmt.Errorf("write image %s: %w", path, err)
 		}
-		fmt.Fprintf(env.Stdout, "%s  %s, %s changed\n", path, cli.Bytes(img.Size()), plural(len(img.changes), "file"))
+		fmt.Fprintf(env.Stdout, "%s  %s, %s changed\n", path, cli.Bytes(img.Size()), cli.Count(len(img.changes), "file"))
 	}
 	return nil
 }

@@ -56,9 +56,6 @@ func bundleCommand() cli.Command {
 			registerCache(f, &b.cache)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands(args); err != nil {
-				return err
-			}
 			return b.run(ctx, env)
 		},
 	}
@@ -91,7 +88,7 @@ func (b *bundleFlags) run(ctx context.Context, env cli.Env) error {
 		return bundleProblem(err)
 	}
 	part := m.For(false)
-	fmt.Fprintf(env.Stdout, "%s  Kubernetes %s for %s %s: %s, %s\n", q.Dir, m.Kubernetes, m.Release, m.Arch, plural(len(m.Packages), "package"), plural(len(m.Images), "image"))
+	fmt.Fprintf(env.Stdout, "%s  Kubernetes %s for %s %s: %s, %s\n", q.Dir, m.Kubernetes, m.Release, m.Arch, cli.Count(len(m.Packages), "package"), cli.Count(len(m.Images), "image"))
 	fmt.Fprintf(env.Stdout, "On the control plane's card it takes %s, on each other %s.\n", cli.Bytes(m.Size()), cli.Bytes(part.Size()))
 	return nil
 }

@@ -27,9 +27,6 @@ func devicesCommand() cli.Command {
 			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
 		},
 		Run: func(_ context.Context, env cli.Env, args []string) error {
-			if err := noOperands(args); err != nil {
-				return err
-			}
 			if err := checkOutput(output); err != nil {
 				return err
 			}

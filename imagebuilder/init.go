@@ -79,7 +79,7 @@ func initSecrets(env cli.Env, file, dir string) error {
 		fmt.Fprintf(env.Stdout, "%s has what %s need: nothing to do\n", dir, cards)
 		return nil
 	}
-	fmt.Fprintf(env.Stdout, "created %s in %s for %s\n", plural(len(paths), "file"), dir, cards)
+	fmt.Fprintf(env.Stdout, "created %s in %s for %s\n", cli.Count(len(paths), "file"), dir, cards)
 	for _, p := range paths {
 		env.Log.Debug("created", "file", p)
 	}

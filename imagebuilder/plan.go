@@ -29,9 +29,6 @@ func planCommand() cli.Command {
 			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := noOperands(args); err != nil {
-				return err
-			}
 			if err := checkOutput(output); err != nil {
 				return err
 			}
@@ -91,7 +88,7 @@ func showPlan(w io.Writer, output string, b *base, p *plan.Plan) error {
 	}
 	fmt.Fprintf(w, "image: %s (%s, %s, sha256 %.12s…)\n", p.Base.Name, p.Base.Facts.Release.Name, p.Base.Facts.Arch, p.Base.SHA256)
 	for _, c := range cards {
-		fmt.Fprintf(w, "\n=== card %s (%s): %s on the boot partition\n", c.Node, c.Role, plural(len(c.Changes), "change"))
+		fmt.Fprintf(w, "\n=== card %s (%s): %s on the boot partition\n", c.Node, c.Role, cli.Count(len(c.Changes), "change"))
 		for _, change := range c.Changes {
 			if err := change.Print(w); err != nil {
 				return err

@@ -23,9 +23,6 @@ func validateCommand() cli.Command {
 			f.StringVarP(&file, "file", "f", "cluster.yaml", "the cluster's `file`")
 		},
 		Run: func(_ context.Context, env cli.Env, args []string) error {
-			if err := noOperands(args); err != nil {
-				return err
-			}
 			cluster, err := loadSpec(file)
 			if err != nil {
 				return err
@@ -41,25 +38,11 @@ func validateCommand() cli.Command {
 
 // countCards says "3 nodes and 1 spare".
 func countCards(nodes, spares int) string {
-	text := plural(nodes, "node")
+	text := cli.Count(nodes, "node")
 	if spares > 0 {
-		text += " and " + plural(spares, "spare")
+		text += " and " + cli.Count(spares, "spare")
 	}
 	return text
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func noOperands(args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return cli.Exit(cli.Usage, fmt.Errorf("read arguments: %q is one too many", args[0]))
 }
 
 // oneOperand returns the only operand, which the message calls what.

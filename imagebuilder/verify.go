@@ -76,7 +76,7 @@ func verifyCard(ctx context.Context, env cli.Env, bundle *secrets.Bundle, path, 
 	}
 	return cli.Exit(cli.Integrity, cli.Hint(
 		fmt.Errorf("verify %s: the card of %s differs from what was written in %s of %s, first within %s at byte %d",
-			path, entry.Node, plural(len(differ), "piece"), plural(len(sums.Chunks), "piece"), cli.Bytes(bytes), differ[0].Start),
+			path, entry.Node, cli.Count(len(differ), "piece"), cli.Count(len(sums.Chunks), "piece"), cli.Bytes(bytes), differ[0].Start),
 		"a card that has been in a Pi always differs; any other one should be written again, and thrown away if it happens twice"))
 }
 

@@ -48,7 +48,7 @@ func (w *writeFlags) readersWith(devices []string, n int) ([]string, error) {
 		}
 	}
 	if len(found) != n {
-		return nil, cli.Exit(cli.Refused, cli.Hint(fmt.Errorf("find %s: the removable disks are: %s", plural(n, "card"), cmp.Or(strings.Join(found, ", "), "none")),
+		return nil, cli.Exit(cli.Refused, cli.Hint(fmt.Errorf("find %s: the removable disks are: %s", cli.Count(n, "card"), cmp.Or(strings.Join(found, ", "), "none")),
 			"put in as many as are to be written, or name the devices"))
 	}
 	return found, nil

@@ -154,6 +154,9 @@ func run(ctx context.Context, p Program, c Command, env Env, args []string) erro
 		}
 		env.Log = NewLog(env.Stderr, level)
 	}
+	if c.Args == "" && flags.NArg() > 0 {
+		return Exit(Usage, fmt.Errorf("read operands of %s: it takes none, not %q", c.Name, flags.Arg(0)))
+	}
 	return c.Run(ctx, env, flags.Args())
 }
 

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,9 +18,6 @@ func manualCommand(p Program) Command {
 		Details:  "In the form of man(7), for man and mandoc.",
 		Examples: []string{p.Name + " man | man -l -"},
 		Run: func(_ context.Context, env Env, args []string) error {
-			if len(args) > 0 {
-				return Exit(Usage, errors.New("read operands of man: it takes none"))
-			}
 			w := bufio.NewWriter(env.Stdout)
 			writeManual(w, p)
 			return w.Flush()

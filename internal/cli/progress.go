@@ -109,6 +109,14 @@ func (p *Progress) line(done, total int64, now time.Time) string {
 	return head + "[" + strings.Repeat("#", full) + strings.Repeat(".", room-full) + "]" + tail
 }
 
+// Count says how many there are of a thing: "1 node", "3 nodes".
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // Bytes prints a size as people read it: "1.4 GiB".
 func Bytes(n int64) string {
 	const units = "KMGTP"
