@@ -233,7 +233,12 @@ func TestEngine_whatIsFullSaysSo(t *testing.T) {
 	if why, err := w.Condition(ctx, v); err != nil || why != "" {
 		t.Errorf("with a full volume %s: %v", why, err)
 	}
-	w.run(w.Client, `rm "$1/file"; echo again >"$1/file"; sync "$1/file"; [ "$(cat "$1/file")" = again ]; umount "$1"`, at)
+	w.run(w.Client, `rm "$1/file"`, at)
+	w.until("the volume to have room", func() error { // a brick looks every few seconds how much is free
+		_, err := w.Client.Run(ctx, host.Cmd{Args: []string{"sh", "-ec", `echo again >"$1/file"; sync "$1/file"`, "sh", at}})
+		return err
+	})
+	w.run(w.Client, `[ "$(cat "$1/file")" = again ]; umount "$1"`, at)
 	w.must(w.DeleteVolume(ctx, "data"))
 
 	// What nobody has told the engine of takes the room on one of the devices.
