@@ -57,6 +57,7 @@ func TestCommands_onARealAPIServer(t *testing.T) {
 		{"dashboard", (*apiWorld).opensDashboard},
 		{"redis", (*apiWorld).movesRedis},
 		{"remove", (*apiWorld).removes},
+		{"a new card that was faster", (*apiWorld).forgetsTheOldNodeOnly},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			w := *w
@@ -402,4 +403,36 @@ func serveMemory(t *testing.T) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// A node whose new card joined while the old one's pods were waited for stays.
+func (w *apiWorld) forgetsTheOldNodeOnly(t *testing.T) {
+	const node, object = "pi-node9", "{apiVersion: v1, kind: Node, metadata: {name: pi-node9}}"
+	forget := func(was *kube.Object) (now *kube.Object) {
+		t.Helper()
+		err := new(site).forget(t.Context(), cli.Env{Stderr: io.Discard}, w.client, node, was)
+		if err == nil {
+			now, err = w.client.Get(t.Context(), nodeRef(node))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now
+	}
+	w.apply(object)
+	old, err := w.client.Get(t.Context(), nodeRef(node))
+	if err == nil {
+		err = w.client.Delete(t.Context(), nodeRef(node))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.apply(object)
+	fresh := forget(old)
+	if fresh == nil {
+		t.Fatal("the new node is gone")
+	}
+	if now := forget(fresh); now != nil {
+		t.Error("the old node is still there")
+	}
 }

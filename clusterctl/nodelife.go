@@ -321,11 +321,14 @@ func (f *drainFlags) replace(ctx context.Context, env cli.Env, d *site, client *
 		return joinError(err)
 	}
 	old := observe.CardID(cards, node)
+	was, err := client.Get(ctx, nodeRef(node))
+	if err != nil {
+		return apiError(err)
+	}
 	if _, err := f.empty(ctx, env, client, node); err != nil {
 		return apiError(err)
 	}
-	d.stopKubelet(ctx, env, node)
-	if err := errors.Join(client.Delete(ctx, nodeRef(node)), unlockName(ctx, client, node)); err != nil {
+	if err := d.forget(ctx, env, client, node, was); err != nil {
 		return apiError(err)
 	}
 	fmt.Fprintf(env.Stderr, "%s is empty. Write its new card (imagebuilder write --node %s DEVICE) and switch it on; this waits for it.\n", node, node)
@@ -336,6 +339,22 @@ func (f *drainFlags) replace(ctx context.Context, env cli.Env, d *site, client *
 		return nil
 	}
 	return refill(ctx, env, client, node)
+}
+
+// forget takes a node out of Kubernetes, unless it is another one by now: its new card
+// may have joined while the old one's pods were waited for.
+func (d *site) forget(ctx context.Context, env cli.Env, client *kube.Client, node string, was *kube.Object) error {
+	now, err := client.Get(ctx, nodeRef(node))
+	if err != nil {
+		return err
+	}
+	if was != nil && now != nil && was.GetUID() == now.GetUID() {
+		d.stopKubelet(ctx, env, node)
+		if err := client.Delete(ctx, nodeRef(node)); err != nil {
+			return err
+		}
+	}
+	return unlockName(ctx, client, node)
 }
 
 // holdsData reports whether cluster.yaml has the node give something to the storage. A
