@@ -24,8 +24,9 @@ var _ step.Step[CLI] = Pool{}
 func (p Pool) Name() string { return "pool" }
 
 // peerTime is how long a node may take from a probe until it takes part: it is told
-// of all volumes first.
-const peerTime = time.Minute
+// of all volumes first. A Pi that has just joined the cluster is busy with other things
+// too: more than a minute was seen.
+const peerTime = 5 * time.Minute
 
 // Check implements step.Step.
 func (p Pool) Check(ctx context.Context, on CLI) (string, error) {
