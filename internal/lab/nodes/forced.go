@@ -16,8 +16,9 @@ import (
 // in cgroup v1, which a kubelet refuses since 1.35. Its disk is shared with others, and
 // may be nearly full.
 var Kubelet = map[string]any{
-	"failCgroupV1": false,
-	"evictionHard": map[string]any{"imagefs.available": "1%", "nodefs.available": "1%", "memory.available": "50Mi"},
+	"failCgroupV1":                false,
+	"evictionHard":                map[string]any{"imagefs.available": "1%", "nodefs.available": "1%", "memory.available": "50Mi"},
+	"imageGCHighThresholdPercent": 100,
 }
 
 // KubeProxy is for `kubernetes.kubeProxy`: only the first network of a kernel may set
