@@ -102,7 +102,7 @@ func TestCLI_volumeOutlivesItsNodes(t *testing.T) {
 	ctx := t.Context()
 	set := p.bricks("data")
 	p.must(p.Create(ctx, "data", [][]Brick{set}))
-	p.must(p.Set(ctx, "data", map[string]string{"network.ping-timeout": "10", "user.size": "1 G"}))
+	p.must(p.Set(ctx, "data", map[string]string{"network.ping-timeout": "10", "cluster.heal-timeout": "60", "user.size": "1 G"}))
 	p.must(p.Start(ctx, "data", false))
 	v, err := p.Volume(ctx, "data")
 	p.must(err)

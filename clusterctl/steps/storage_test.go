@@ -116,7 +116,7 @@ func TestStorage_onARealAPIServer(t *testing.T) {
 	began := time.Now()
 	changed := w.run(stages)
 	t.Logf("%d changes in %v", len(changed), time.Since(began).Round(100*time.Millisecond))
-	if len(changed) < 19 {
+	if len(changed) < 18 { // nodes and objects; waits may find nothing to wait for
 		t.Errorf("it changed only %q", changed)
 	}
 	secret, err := w.Get(ctx, keysRef)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 
 	"picluster/internal/lab/tool"
@@ -50,7 +51,7 @@ func startQEMU(ctx context.Context, vm VM, boot bootFiles, console string, forwa
 		// full and takes three times as long under QEMU 7.2.
 		"-M", "virt", "-cpu", "cortex-a72", "-smp", strconv.Itoa(vm.CPUs), "-m", strconv.Itoa(vm.Memory),
 		"-accel", "tcg,thread=multi,tb-size=256",
-		"-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", emulated(boot.cmdline, vm.Append),
+		"-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", emulated(boot.cmdline, strings.TrimSpace(patience+" "+vm.Append)),
 		"-drive", "file=" + vm.Image + ",format=raw,if=none,id=card,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=card",
 		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci", "-rtc", clock,
@@ -119,3 +120,8 @@ func (q *qemu) kill() {
 	// The process may have ended by itself.
 	_ = q.cmd.Process.Signal(os.Kill)
 }
+
+// patience is for a machine on which others work too: udev alone may then need more
+// than the minute and a half after which systemd gives a disk up, and boots into its
+// emergency mode (systemd-system.conf(5), DefaultDeviceTimeoutSec).
+const patience = "systemd.default_device_timeout_sec=600"
