@@ -49,7 +49,7 @@ func hold(ctx context.Context, h host.Host, programs ...string) error {
 
 // SetUUID makes the glusterd of a node, which knows nothing yet, the one that the pool
 // has under that UUID: so a node that has been made anew takes the place of the lost
-// one, with its bricks at the same places.
+// one, with its bricks at the same places. One that has the UUID is only started anew.
 func SetUUID(ctx context.Context, h host.Host, uuid string) error {
 	file := path.Join(stateDir, "glusterd.info")
 	data, err := h.ReadFile(ctx, file)

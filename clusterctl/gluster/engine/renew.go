@@ -108,6 +108,11 @@ func (e *Engine) rejoin(ctx context.Context, self, n Node, h host.Host, uuid str
 		if err := (gluster.CLI{Host: h}).Probe(ctx, self.Storage); err != nil {
 			return err
 		}
+		// Often their greeting ends half way, at "Accepted peer request", and nothing but
+		// a new start of glusterd takes it further. It is who it is by now: this starts it.
+		if err := e.Identify(ctx, h, uuid); err != nil {
+			return err
+		}
 	}
 	return e.join(ctx, Cluster{Nodes: []Node{self}}, n)
 }
