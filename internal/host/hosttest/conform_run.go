@@ -41,7 +41,7 @@ func runTellsHowItEnded(b bench) {
 }
 
 func runTellsWhatKilled(b bench) {
-	for _, signal := range []string{"TERM", "KILL", "HUP"} {
+	for _, signal := range []string{"TERM", "KILL", "USR1"} { // which nobody who starts the tests has them ignore
 		out, err := b.h.Run(b.Context(), sh(`echo output; kill -s $1 $$`, signal))
 		exit := b.exit(err)
 		equal(b, "output", string(out), "output\n")
