@@ -58,7 +58,8 @@ lint: ## format, vet, shell scripts, go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./... && $(GO) vet -tags 'e2e bench' ./internal/... ./firstboot/... ./clusterctl/...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./imagebuilder/... ./clusterctl
-	shellcheck .ci/* overlays/boot/picluster/start.sh
+	shellcheck --severity=error .ci/* $$(git ls-files "*.sh" | grep -v /start.sh)
+	shellcheck --shell=sh overlays/boot/picluster/start.sh # which a shell reads, and nobody runs
 	$(GO) mod tidy -diff
 
 # A date of the source, in place of today's: the same source makes the same archives.
