@@ -33,7 +33,7 @@ const (
 	backTime = time.Minute
 
 	// answerTime bounds one command of the database.
-	answerTime = 30 * time.Second
+	answerTime = 2 * time.Minute
 )
 
 // redisProof writes to the database, moves it to another node, and reads.
