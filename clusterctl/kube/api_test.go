@@ -192,8 +192,8 @@ func testIdentity(t *testing.T, c *Client) {
 
 func testWaits(t *testing.T, c *Client) {
 	deployment := object(t, "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, namespace: default}, spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: c}]}}}}")
-	_, err := bring(t, c, Applied{Object: deployment}, Ready{Ref: RefOf(deployment), Limit: 2 * time.Second})
-	if !errors.Is(err, step.ErrGaveUp) || !strings.Contains(err.Error(), "wait for Deployment default/d: gave up after 2s: has not been looked at by its controller") {
+	_, err := bring(t, c, Applied{Object: deployment}, Ready{Ref: RefOf(deployment), Limit: 5 * time.Second})
+	if !errors.Is(err, step.ErrGaveUp) || !strings.Contains(err.Error(), "wait for Deployment default/d: gave up after 5s: has not been looked at by its controller") {
 		t.Errorf("nobody makes its pods: %v", err)
 	}
 	job := "{apiVersion: batch/v1, kind: Job, metadata: {name: j, namespace: default}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: c}]}}}}"
