@@ -20,14 +20,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"k8s.io/client-go/rest"
 
 	"picluster/clusterctl/kube"
 	"picluster/internal/cli"
 	"picluster/internal/lab/browser"
+	"picluster/internal/lab/randomimage"
 )
 
 // TestCommands_onARealAPIServer goes through what a person does, in order. Behind the
@@ -168,19 +167,7 @@ func (w *apiWorld) deploys(t *testing.T) {
 // archive writes an image for one kind of machine as docker save does.
 func archive(t *testing.T, architecture string) string {
 	t.Helper()
-	image, err := random.Image(1<<20, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", architecture
-	if image, err = mutate.ConfigFile(image, config); err != nil {
-		t.Fatal(err)
-	}
+	image := randomimage.New(t, architecture, 1<<20)
 	path := filepath.Join(t.TempDir(), "app.tar")
 	if err := tarball.MultiRefWriteToFile(path, map[name.Reference]v1.Image{name.MustParseReference("app:1"): image}); err != nil {
 		t.Fatal(err)

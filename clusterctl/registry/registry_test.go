@@ -16,9 +16,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"picluster/internal/lab/randomimage"
 )
 
 // serve runs a registry on loopback, one that keeps all in memory, and returns its
@@ -28,30 +29,6 @@ func serve(t *testing.T) string {
 	s := httptest.NewServer(server.New(server.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
-}
-
-// image is one with two layers of chance.
-func image(t *testing.T, architecture string) v1.Image {
-	t.Helper()
-	made, err := random.Image(1<<16, 2)
-	if err == nil {
-		made, err = mutate.ConfigFile(made, withArchitecture(t, made, architecture))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
-}
-
-func withArchitecture(t *testing.T, image v1.Image, architecture string) *v1.ConfigFile {
-	t.Helper()
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", architecture
-	return config
 }
 
 // archive is a file as docker save writes it.
@@ -88,8 +65,8 @@ func names(images []Image) []string {
 
 func TestPush_fromArchive(t *testing.T) {
 	address := serve(t)
-	app := image(t, "arm64")
-	file := archive(t, map[string]v1.Image{"example.org/team/app:1": app, "web": image(t, "arm64")})
+	app := randomimage.New(t, "arm64", 1<<16)
+	file := archive(t, map[string]v1.Image{"example.org/team/app:1": app, "web": randomimage.New(t, "arm64", 1<<16)})
 	images, err := FromArchive(file, "", []string{"arm64"})
 	if err != nil {
 		t.Fatal(err)
@@ -123,12 +100,12 @@ func TestPush_fromArchive(t *testing.T) {
 }
 
 func TestFromArchive_refuses(t *testing.T) {
-	two := archive(t, map[string]v1.Image{"a:1": image(t, "arm64"), "b:1": image(t, "arm64")})
+	two := archive(t, map[string]v1.Image{"a:1": randomimage.New(t, "arm64", 1<<16), "b:1": randomimage.New(t, "arm64", 1<<16)})
 	if _, err := FromArchive(two, "c:1", nil); err == nil || !strings.Contains(err.Error(), "it has 2 images, and one name was given") {
 		t.Errorf("one name for two images: %v", err)
 	}
 	var platform *PlatformError
-	amd64 := archive(t, map[string]v1.Image{"a:1": image(t, "amd64")})
+	amd64 := archive(t, map[string]v1.Image{"a:1": randomimage.New(t, "amd64", 1<<16)})
 	if _, err := FromArchive(amd64, "", []string{"arm64"}); !errors.As(err, &platform) {
 		t.Errorf("an image for other machines: %v", err)
 	}
@@ -144,7 +121,7 @@ func TestFromRegistry_takesWhatNodesRun(t *testing.T) {
 	from, to := serve(t), serve(t)
 	index := v1.ImageIndex(empty.Index)
 	for _, a := range []string{"amd64", "arm64", "s390x"} {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image(t, a),
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: randomimage.New(t, a, 1<<16),
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: a}}})
 	}
 	source := from + "/library/web:1"
@@ -178,7 +155,7 @@ func TestFromRegistry_takesWhatNodesRun(t *testing.T) {
 func TestPush_stopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	file := archive(t, map[string]v1.Image{"a:1": image(t, "arm64")})
+	file := archive(t, map[string]v1.Image{"a:1": randomimage.New(t, "arm64", 1<<16)})
 	images, err := FromArchive(file, "", nil)
 	if err != nil {
 		t.Fatal(err)

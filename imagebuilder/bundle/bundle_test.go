@@ -21,13 +21,13 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"picluster/internal/blob"
 	"picluster/internal/debian"
 	"picluster/internal/debian/debiantest"
+	"picluster/internal/lab/randomimage"
 	"picluster/internal/payload"
 	"picluster/internal/spec"
 	"picluster/internal/web"
@@ -116,20 +116,7 @@ func (w *world) push(repository string, archs ...string) {
 	}
 	var index v1.ImageIndex = empty.Index
 	for _, arch := range archs {
-		image, err := random.Image(3000, 2)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		config, err := image.ConfigFile()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		config = config.DeepCopy()
-		config.OS, config.Architecture = "linux", arch
-		if image, err = mutate.ConfigFile(image, config); err != nil {
-			w.t.Fatal(err)
-		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: randomimage.New(w.t, arch, 3000), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
 	}
 	if err := remote.WriteIndex(to, index); err != nil {
 		w.t.Fatal(err)
@@ -352,19 +339,7 @@ func TestMake_takesImagesFromAnArchive(t *testing.T) {
 	w := newWorld(t)
 	q := w.request(t.TempDir())
 	saved := func(arch string, names ...string) string {
-		image, err := random.Image(3000, 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config, err := image.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		config = config.DeepCopy()
-		config.OS, config.Architecture = "linux", arch
-		if image, err = mutate.ConfigFile(image, config); err != nil {
-			t.Fatal(err)
-		}
+		image := randomimage.New(t, arch, 3000)
 		tags := map[name.Tag]v1.Image{}
 		for _, text := range names {
 			tag, err := name.NewTag(text)

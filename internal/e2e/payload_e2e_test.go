@@ -11,14 +11,13 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"picluster/firstboot/steps"
 	"picluster/internal/blob"
 	"picluster/internal/debian"
 	"picluster/internal/host"
 	"picluster/internal/lab/nodes"
+	"picluster/internal/lab/randomimage"
 	"picluster/internal/payload"
 	"picluster/internal/step"
 )
@@ -58,19 +57,7 @@ func realPackages(t *testing.T, n *nodes.Node) (all []payload.Package) {
 // realImage is one of layers of random files, as a registry would give it.
 func realImage(t *testing.T, n *nodes.Node, name string, size int64) payload.Image {
 	t.Helper()
-	image, err := random.Image(size, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	if image, err = mutate.ConfigFile(image, config); err != nil {
-		t.Fatal(err)
-	}
+	image := randomimage.New(t, runtime.GOARCH, size)
 	keep := func(data []byte, err error) blob.Ref {
 		if err != nil {
 			t.Fatal(err)
