@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,8 +117,17 @@ func TestStorage_onARealAPIServer(t *testing.T) {
 	began := time.Now()
 	changed := w.run(stages)
 	t.Logf("%d changes in %v", len(changed), time.Since(began).Round(100*time.Millisecond))
-	if len(changed) < 18 { // nodes and objects; waits may find nothing to wait for
-		t.Errorf("it changed only %q", changed)
+	want := []string{"Secret picluster-storage/heketi-keys", "storage node pi-node0", "storage node pi-node1", "storage node pi-node2"}
+	for _, o := range objectsOf(stages[len(stages)-1:]) {
+		want = append(want, kube.RefOf(o).String())
+	}
+	for _, name := range want { // besides, waits; which may find nothing to wait for
+		if !slices.ContainsFunc(changed, func(c string) bool { return strings.HasPrefix(c, "storage/"+name+": ") }) {
+			t.Errorf("it did not change %s, but %q", name, changed)
+		}
+	}
+	if len(want) < 18 {
+		t.Errorf("it wants only %q", want)
 	}
 	secret, err := w.Get(ctx, keysRef)
 	if err != nil || secret == nil {
