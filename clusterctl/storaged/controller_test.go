@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"picluster/clusterctl/gluster/engine"
 	"picluster/clusterctl/heketi"
 	"picluster/internal/host"
+	"picluster/internal/lab/kube"
 	"picluster/internal/secret"
 )
 
@@ -39,7 +39,7 @@ func TestController_asksTheHeketiThatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := settings{socket: filepath.Join(dir, "csi.sock"), listen: free(t), keys: dir, heketi: there.URL}
+	s := settings{socket: filepath.Join(dir, "csi.sock"), listen: kube.FreeAddress(t), keys: dir, heketi: there.URL}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- s.run(ctx, slog.New(slog.DiscardHandler)) }()
@@ -87,15 +87,4 @@ func TestController_asksTheHeketiThatIsThere(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("it does not end")
 	}
-}
-
-// free is an address where nobody listens.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -203,12 +203,7 @@ func (m *Machine) PowerOff(timeout time.Duration) {
 	m.awaitOff(timeout)
 }
 
-// AwaitOff waits until the guest has shut down by itself.
-func (m *Machine) AwaitOff(timeout time.Duration) {
-	m.t.Helper()
-	m.awaitOff(timeout)
-}
-
+// awaitOff waits until the guest has shut down by itself.
 func (m *Machine) awaitOff(timeout time.Duration) {
 	m.t.Helper()
 	for end := time.Now().Add(timeout); m.On(); time.Sleep(50 * time.Millisecond) {

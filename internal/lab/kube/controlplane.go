@@ -66,12 +66,9 @@ func Start(t testing.TB, o Options) *ControlPlane {
 // CAFile is the certificate that the API server's is signed with.
 func (c *ControlPlane) CAFile() string { return c.pki.path("ca.crt") }
 
-// CAKeyFile is the key of CAFile.
-func (c *ControlPlane) CAKeyFile() string { return c.pki.path("ca.key") }
-
 // startEtcd returns etcd's address.
 func (c *ControlPlane) startEtcd() string {
-	client, peer := "http://"+freeAddress(c.t), "http://"+freeAddress(c.t)
+	client, peer := "http://"+FreeAddress(c.t), "http://"+FreeAddress(c.t)
 	c.run("etcd", "--data-dir="+filepath.Join(c.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer)
@@ -80,7 +77,7 @@ func (c *ControlPlane) startEtcd() string {
 }
 
 func (c *ControlPlane) startAPIServer(etcd string) {
-	address := freeAddress(c.t)
+	address := FreeAddress(c.t)
 	_, port, _ := net.SplitHostPort(address)
 	c.URL = "https://" + address
 	c.run("kube-apiserver", "--etcd-servers="+etcd,
@@ -106,7 +103,7 @@ func (c *ControlPlane) startAPIServer(etcd string) {
 
 // startController starts one of the programs that serve their own health.
 func (c *ControlPlane) startController(name string, args ...string) {
-	address := freeAddress(c.t)
+	address := FreeAddress(c.t)
 	_, port, _ := net.SplitHostPort(address)
 	c.run(name, append([]string{"--kubeconfig=" + c.Kubeconfig("system:"+name), "--leader-elect=false",
 		"--bind-address=127.0.0.1", "--secure-port=" + port}, args...)...)
@@ -167,7 +164,8 @@ func (c *ControlPlane) stop() {
 	}
 }
 
-func freeAddress(t testing.TB) string {
+// FreeAddress is one on loopback where nobody listens.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

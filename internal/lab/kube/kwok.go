@@ -26,7 +26,7 @@ var stageFiles = []string{
 // calls for a port of a pod.
 func (c *ControlPlane) startKwok(podPorts map[int]string) {
 	c.t.Helper()
-	address := freeAddress(c.t)
+	address := FreeAddress(c.t)
 	ip, port, _ := net.SplitHostPort(address)
 	c.run("kwok", "--kubeconfig="+c.Kubeconfig("admin", "system:masters"), "--manage-all-nodes=true",
 		"--config="+c.kwokConfig(podPorts), "--node-ip="+ip, "--node-port="+port, "--server-address="+address,
