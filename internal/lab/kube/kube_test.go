@@ -50,6 +50,10 @@ func TestStart_runsWorkloadsOnPlayedNodes(t *testing.T) {
 	if out, err := kubectl(t, admin, "", "rollout", "status", "deployment/web", "--timeout=2m"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	// What keeps the node Ready for longer than the first minute.
+	if out, err := kubectl(t, admin, "", "wait", "--for=create", "lease/pi", "--namespace=kube-node-lease", "--timeout=1m"); err != nil {
+		t.Errorf("the node does not hold a lease: %v\n%s", err, out)
+	}
 }
 
 func TestKubeconfig_isNoMoreThanItsUser(t *testing.T) {

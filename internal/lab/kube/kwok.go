@@ -23,13 +23,15 @@ var stageFiles = []string{
 }
 
 // startKwok starts kwok; in the place of all kubelets it also answers the API server's
-// calls for a port of a pod.
+// calls for a port of a pod. Without a lease its nodes give a sign of life every ten
+// minutes only, and the controller manager, which waits 50 s, takes them for dead and
+// their pods for not ready.
 func (c *ControlPlane) startKwok(podPorts map[int]string) {
 	c.t.Helper()
 	address := FreeAddress(c.t)
 	ip, port, _ := net.SplitHostPort(address)
 	c.run("kwok", "--kubeconfig="+c.Kubeconfig("admin", "system:masters"), "--manage-all-nodes=true",
-		"--config="+c.kwokConfig(podPorts), "--node-ip="+ip, "--node-port="+port, "--server-address="+address,
+		"--node-lease-duration-seconds=40", "--config="+c.kwokConfig(podPorts), "--node-ip="+ip, "--node-port="+port, "--server-address="+address,
 		"--tls-cert-file="+c.pki.path("apiserver.crt"), "--tls-private-key-file="+c.pki.path("apiserver.key"))
 }
 
