@@ -51,7 +51,7 @@ func openSource(ctx context.Context, env cli.Env, cacheDir string, src baseimage
 		return nil, imageError(err)
 	}
 	if info := stream.About(); !info.Verified && !info.InPlace {
-		fmt.Fprintf(env.Stderr, "imagebuilder: warning: nothing says what the digest of %s should be; its file has sha256 %s\n", info.Name, info.SourceSHA256)
+		fmt.Fprintf(env.Stderr, "imagebuilder: warning: nothing says what the digest of %s should be; image.sha256 in cluster.yaml would\n", info.Name)
 	}
 	return stream, nil
 }

@@ -142,6 +142,17 @@ func (c *Cache) use(digest string) (img *Image, err error) {
 	return img, err
 }
 
+// hasSize reports whether there is an image of that many bytes.
+func (c *Cache) hasSize(size int64) (there bool, err error) {
+	err = c.locked(func(x *index) error {
+		for _, r := range x.Images {
+			there = there || r.Size == size
+		}
+		return nil
+	})
+	return there, err
+}
+
 // drop removes an image that turned out to be damaged, whoever uses it.
 func (c *Cache) drop(digest string) error {
 	return c.locked(func(x *index) error {

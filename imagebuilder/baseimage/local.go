@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -37,42 +38,79 @@ func (g *getter) local(ctx context.Context, src Source) (*Image, error) {
 		return nil, err
 	}
 	if s.format == raw {
-		if err := checkSize(o.shown, info.Size()); err != nil {
-			return nil, err
-		}
+		return g.inPlace(ctx, f, path, o)
 	}
-	digest, err := g.hashFile(ctx, f, path)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", o.shown, err)
-	}
-	if o.sha256 != "" && digest != o.sha256 {
-		return nil, &DigestError{Source: o.shown, Want: o.sha256, Got: digest}
-	}
-	if s.format == raw {
-		return &Image{Path: path, Name: o.name, Size: info.Size(), SHA256: digest, SourceSHA256: digest,
-			Verified: o.verified(), InPlace: true}, nil
-	}
-	return g.unpackLocal(ctx, s, d, o, digest)
-}
-
-// unpackLocal decompresses a file unless its image is in the cache. One process
-// does it, others wait for it.
-func (g *getter) unpackLocal(ctx context.Context, s *source, d decoder, o *origin, digest string) (*Image, error) {
-	if img, err := g.fromSource(ctx, digest); img != nil || err != nil {
-		return o.describe(img, digest), err
-	}
-	name := digest + holdFile
-	hold, err := g.Cache.claim(ctx, name, g.waiting)
+	// One process does it, others wait for it.
+	hold, err := g.Cache.claim(ctx, keyOf(path)+holdFile, g.waiting)
 	if err != nil {
 		return nil, err
 	}
 	// Gone before it is unlocked, so that who waits for it takes a new one.
 	defer hold.Close()
 	defer os.Remove(hold.Name())
+	return g.unpackLocal(ctx, f, s, d, o)
+}
+
+// inPlace checks a raw image of the user.
+func (g *getter) inPlace(ctx context.Context, f *os.File, path string, o *origin) (*Image, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSize(o.shown, info.Size()); err != nil {
+		return nil, err
+	}
+	digest, err := g.localDigest(ctx, f, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{Path: path, Name: o.name, Size: info.Size(), SHA256: digest, SourceSHA256: digest,
+		Verified: o.verified(), InPlace: true}, nil
+}
+
+// unpackLocal decompresses a file unless its image is in the cache.
+func (g *getter) unpackLocal(ctx context.Context, f *os.File, s *source, d decoder, o *origin) (*Image, error) {
+	if fresh, err := g.isNew(f, d, o); err != nil {
+		return nil, err
+	} else if fresh {
+		return g.unpack(ctx, s, d, o, g.besideUnpacking(ctx, f, o))
+	}
+	digest, err := g.localDigest(ctx, f, o)
+	if err != nil {
+		return nil, err
+	}
 	if img, err := g.fromSource(ctx, digest); img != nil || err != nil {
 		return o.describe(img, digest), err
 	}
-	return g.unpack(ctx, s, d, o, digest)
+	return g.unpack(ctx, s, d, o, known(digest))
+}
+
+// isNew reports whether the digest of a file can have no say in what is done with
+// it: nothing is published to compare it with, and no image is in the cache that
+// could be the one in it.
+func (g *getter) isNew(f *os.File, d decoder, o *origin) (bool, error) {
+	if o.sha256 != "" || d.imageSize() == 0 {
+		return false, nil
+	}
+	there, err := g.Cache.hasSize(d.imageSize())
+	return !there, err
+}
+
+// besideUnpacking finds out a file's digest while the file is decompressed: the
+// second that half a gigabyte takes would be one in which nothing is written.
+func (g *getter) besideUnpacking(ctx context.Context, f *os.File, o *origin) promise {
+	quiet := *g
+	quiet.Progress = nil // decompressing is what the user watches
+	type result struct {
+		digest string
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		digest, err := quiet.localDigest(ctx, f, o)
+		done <- result{digest, err}
+	}()
+	return sync.OnceValues(func() (string, error) { r := <-done; return r.digest, r.err })
 }
 
 func (g *getter) waiting() { g.Log.Info("waiting for another process that obtains the same image") }
@@ -101,9 +139,22 @@ func besideFile(path, given string) (string, error) {
 // two changes within the clock's grain would look like one.
 const settled = 2 * time.Second
 
+// localDigest returns the digest of an open file of the user, if it is the right one.
+func (g *getter) localDigest(ctx context.Context, f *os.File, o *origin) (string, error) {
+	digest, err := g.hashFile(ctx, f)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", o.shown, err)
+	}
+	if o.sha256 != "" && digest != o.sha256 {
+		return "", &DigestError{Source: o.shown, Want: o.sha256, Got: digest}
+	}
+	return digest, nil
+}
+
 // hashFile returns the digest of an open file of the user, from the cache if it
 // is known there and the file has not been touched since.
-func (g *getter) hashFile(ctx context.Context, f *os.File, path string) (string, error) {
+func (g *getter) hashFile(ctx context.Context, f *os.File) (string, error) {
+	path := f.Name()
 	before, err := f.Stat()
 	if err != nil {
 		return "", err

@@ -155,7 +155,7 @@ func (g *getter) finish(ctx context.Context, o *origin, d *download) (*Image, er
 		if err != nil {
 			return nil, err
 		}
-		if img, err = g.unpack(ctx, s, dec, o, digest); err != nil {
+		if img, err = g.unpack(ctx, s, dec, o, known(digest)); err != nil {
 			return nil, err
 		}
 	}

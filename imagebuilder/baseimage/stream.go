@@ -72,8 +72,8 @@ type watcher struct {
 	digest func(string)                  // the image is all there, and right
 }
 
-// About describes the image as far as it is known: Path is empty and SHA256 may be
-// until Wait returns.
+// About describes the image as far as it is known: Path is empty, and the digests
+// are if nobody has published them. Wait returns all of it.
 func (s *Stream) About() Image { return s.about }
 
 // ReadAt implements io.ReaderAt. What it returns has not been compared with the

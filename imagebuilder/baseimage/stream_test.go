@@ -38,7 +38,7 @@ func TestOpen_theImageIsReadBeforeItIsThere(t *testing.T) {
 	want := newImage(70, 12<<20)
 	s, o, release := openStream(t, packingOf(t, "xz", want))
 	// Nothing of it is there, but what it will be is known.
-	if about := s.About(); about.Size != int64(len(want)) || about.SHA256 != "" || about.Name != "os.img" || about.SourceSHA256 == "" {
+	if about := s.About(); about.Size != int64(len(want)) || about.SHA256 != "" || about.Name != "os.img" || about.Verified {
 		t.Errorf("about: %+v", about)
 	}
 	select {

@@ -59,8 +59,13 @@ func (g *getter) fromCache(ctx context.Context, digest string) (*Image, error) {
 	return nil, errors.Join(g.Cache.drop(digest), img.hold.Close())
 }
 
+// promise is the digest of a file, which may still have to be found out: it waits.
+type promise func() (string, error)
+
+func known(digest string) promise { return func() (string, error) { return digest, nil } }
+
 // unpack takes the image out of a file with that digest and adds it to the cache.
-func (g *getter) unpack(ctx context.Context, s *source, d decoder, o *origin, digest string) (*Image, error) {
+func (g *getter) unpack(ctx context.Context, s *source, d decoder, o *origin, digest promise) (*Image, error) {
 	need := max(d.imageSize(), o.imageSize)
 	if err := g.Cache.reserve(o.name, need); err != nil {
 		return nil, err
@@ -76,7 +81,7 @@ func (g *getter) unpack(ctx context.Context, s *source, d decoder, o *origin, di
 	return img, nil
 }
 
-func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, digest string, work *os.File, need int64) (img *Image, err error) {
+func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, digest promise, work *os.File, need int64) (img *Image, err error) {
 	s.file.meter = g.meter(StageDecompress, 0, s.size)
 	sizes := d.sizes()
 	out := newGrowing(newSparseFile(work), sizes)
@@ -92,7 +97,7 @@ func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, 
 		if err := checkSize(o.shown, out.size); err != nil {
 			return nil, err
 		}
-		g.announce(out, o, digest)
+		g.announce(out, o)
 	}
 	image, err := g.decode(ctx, d, out)
 	if err != nil {
@@ -104,6 +109,10 @@ func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, 
 	if o.imageSHA256 != "" && image != o.imageSHA256 {
 		return nil, &DigestError{Source: "image in " + o.shown, Want: o.imageSHA256, Got: image}
 	}
+	from, err := digest()
+	if err != nil {
+		return nil, err
+	}
 	if g.watch != nil {
 		g.watch.digest(image)
 	}
@@ -112,17 +121,17 @@ func (g *getter) fillWork(ctx context.Context, s *source, d decoder, o *origin, 
 	if err := errors.Join(work.Truncate(out.size), work.Sync()); err != nil {
 		return nil, g.Cache.spaceError(err, o.name, roomStep)
 	}
-	img, err = g.Cache.add(work, image, record{Name: o.name, Size: out.size}, digest)
-	return o.describe(img, digest), err
+	img, err = g.Cache.add(work, image, record{Name: o.name, Size: out.size}, from)
+	return o.describe(img, from), err
 }
 
 // announce tells who watches that an image can be read from.
-func (g *getter) announce(out *growing, o *origin, source string) {
+func (g *getter) announce(out *growing, o *origin) {
 	if g.watch == nil || g.announced {
 		return
 	}
 	g.announced = true
-	about := o.describe(&Image{Size: out.size, SHA256: o.imageSHA256}, source)
+	about := o.describe(&Image{Size: out.size, SHA256: o.imageSHA256}, o.sha256)
 	g.watch.begin(out, *about)
 }
 
