@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,6 +56,10 @@ var brokenCards = []brokenCard{
 		status: `NOT configured(?s:.*)exit code 12[67]\. It does not run on this Pi \(aarch64\)(?s:.*)write the card again`},
 	{name: "the FAT is full", vm: lab.VM{Online: true}, login: true,
 		spoil:  fillFAT,
+		status: `^This Pi is configured: it is raspberrypi-node0`,
+		after:  func(t *testing.T, m *lab.Machine, login lab.Login) { awaitSeal(t, m, login) }},
+	{name: "a power cut has damaged the FAT", vm: lab.VM{Online: true}, login: true,
+		spoil:  damageFAT,
 		status: `^This Pi is configured: it is raspberrypi-node0`,
 		after:  func(t *testing.T, m *lab.Machine, login lab.Login) { awaitSeal(t, m, login) }},
 	{name: "the root file system cannot be written", vm: lab.VM{Online: true}, stuck: true,
@@ -129,6 +135,47 @@ func awaitStatus(t *testing.T, m *lab.Machine, login lab.Login, pattern string) 
 		if time.Now().After(end) {
 			t.Fatalf("STATUS.txt does not come to say %s:\n%s", pattern, status)
 		}
+	}
+}
+
+// damageFAT leaves what a power cut while STATUS.txt was being replaced can leave: its
+// name with clusters that are free again, and the mark of a partition that is in use.
+func damageFAT(t *testing.T, fat string) {
+	t.Helper()
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, bytes.Repeat([]byte("status "), 10_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mcopy", "-o", "-i", fat, text, "::/STATUS.txt")
+	clusters := regexp.MustCompile(`<(\d+)-(\d+)>`).FindStringSubmatch(run(t, "mshowfat", "-i", fat, "::/STATUS.txt"))
+	if clusters == nil {
+		t.Fatal("mshowfat does not say where STATUS.txt is")
+	}
+	var first, last int64
+	fmt.Sscan(clusters[1], &first)
+	fmt.Sscan(clusters[2], &last)
+	card, at, _ := strings.Cut(fat, "@@")
+	var start int64
+	fmt.Sscan(at, &start)
+	f, err := os.OpenFile(card, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	boot := make([]byte, 512) // "FAT: General Overview of On-Disk Format" 1.03, FAT32
+	if _, err := f.ReadAt(boot, start); err != nil {
+		t.Fatal(err)
+	}
+	sector := int64(binary.LittleEndian.Uint16(boot[11:]))
+	reserved, copies, length := int64(binary.LittleEndian.Uint16(boot[14:])), int64(boot[16]), int64(binary.LittleEndian.Uint32(boot[36:]))
+	for i := range copies {
+		table := start + (reserved+i*length)*sector
+		if _, err := f.WriteAt(make([]byte, 4*(last-first+1)), table+4*first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.WriteAt([]byte{boot[65] | 1}, start+65); err != nil { // Linux: FAT_STATE_DIRTY
+		t.Fatal(err)
 	}
 }
 

@@ -8,6 +8,19 @@ boot=$1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 
+# FAT has no journal. A power cut while the boot before wrote to this partition can
+# leave entries that the kernel answers by making it read-only, and nothing has checked
+# it yet: systemd does so later. By another shell, as this file is on the partition.
+if [ "$2" != checked ] && dmesg | grep -q 'FAT-fs .*Volume was not properly unmounted'; then
+	exec sh -c '
+		while read -r device dir rest; do
+			[ "$dir" = "$1" ] && break
+		done </proc/mounts
+		umount "$1" && fsck.vfat -a "$device"
+		mount "$1"
+		exec sh "$1/picluster/start.sh" "$1" checked' start.sh "$boot"
+fi
+
 # Gone, so that what is there afterwards is of this boot, and so that the agent
 # finds room for its own on a partition that somebody has filled up.
 rm -f "$boot/STATUS.txt"
