@@ -41,9 +41,8 @@ func TestAddons_registryServesEveryNode(t *testing.T) {
 	for _, n := range b.nodes {
 		n.PowerOn()
 	}
-	b.awaitReady(t, "pi-node0", "pi-node1", "pi-node2")
+	b.clusterctl(t, 0, "wait", "--timeout", clusterTime.String())
 	watch.lap("all nodes Ready")
-	b.openAPI(t)
 	b.clusterctl(t, 0, "deploy", "cni", "registry")
 	watch.lap("registry deployed")
 	if out := b.clusterctl(t, 0, "deploy", "cni", "registry"); !strings.HasPrefix(out, "Nothing to do") {
@@ -79,19 +78,6 @@ func (b *box) readsOnly(t *testing.T) {
 	out, err := b.nodes[1].Run(t.Context(), host.Cmd{Args: []string{"curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "http://10.96.0.11:5000/v2/team/hello/blobs/uploads/"}})
 	if err != nil || string(out) != "405" {
 		t.Errorf("an upload by the Service: %s, %v, want 405", out, err)
-	}
-}
-
-// openAPI gives the laptop an address in the cluster's subnet, and the administrator's
-// kubeconfig.
-func (b *box) openAPI(t *testing.T) {
-	t.Helper()
-	if err := b.lan.Run("ip", "address", "add", "10.77.0.2/24", "dev", "br0"); err != nil {
-		t.Fatal(err)
-	}
-	config := strings.ReplaceAll(on(t, b.nodes[0], "cat", "/etc/kubernetes/admin.conf"), "https://pi-node0:6443", "https://10.77.0.10:6443")
-	if err := os.WriteFile(filepath.Join(b.desk.dir, "secrets", "kubeconfig"), []byte(config+"\n"), 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -24,38 +24,46 @@ import (
 	"picluster/internal/payload"
 )
 
-// box is a box of Pis with a card for each: three nodes and a spare.
+// box is a box of Pis with a card for each.
 type box struct {
 	lan   *nodes.LAN
-	nodes []*nodes.Node // node0 to node2
-	spare *nodes.Node
+	nodes []*nodes.Node // the control plane first
+	spare *nodes.Node   // nil: without
 	desk  *desk
 	wish  wish
 }
 
-func (b *box) all() []*nodes.Node { return append(b.nodes[:len(b.nodes):len(b.nodes)], b.spare) }
+func (b *box) all() []*nodes.Node {
+	if b.spare == nil {
+		return b.nodes
+	}
+	return append(b.nodes[:len(b.nodes):len(b.nodes)], b.spare)
+}
 
-// wish is what a person wants of a cluster besides its nodes: lines of cluster.yaml, and
-// stages of the agent that come with them.
-type wish struct{ spec, stages string }
+// wish is what a person wants of a cluster.
+type wish struct {
+	nodes  []string // names
+	spare  string   // the name that a spare takes; "": there is none
+	pis    string   // lines of cluster.yaml that say so, and what is special about them
+	spec   string   // lines that say what they have to do
+	stages string   // of the agent, for that
+}
 
-// bare is a cluster with nothing in it.
-var bare = wish{spec: "storage: {backend: none}\n"}
+// bare is a cluster of three nodes and a spare with nothing in it.
+var bare = wish{nodes: formed[:3], spare: formed[3], pis: `name: home
+nodePrefix: pi-
+nodes: 3
+spares: 1
+network: {interface: eth0}
+system: {swap: keep, user: {name: alice, authorizedKeys: [secrets/operator/id_ed25519.pub]}}
+`, spec: "storage: {backend: none}\n"}
 
 // clusterYAML is what the person writes, and what the lab needs besides: see package
 // nodes. Mirrors are lines of its mirrors.
 func clusterYAML(w wish, mirrors string) string {
 	return `apiVersion: picluster/v1
 kind: Cluster
-name: home
-nodePrefix: pi-
-nodes: 3
-spares: 1
-system:
-  swap: keep
-  user: {name: alice, authorizedKeys: [secrets/operator/id_ed25519.pub]}
-network: {interface: eth0}
-kubernetes:
+` + w.pis + `kubernetes:
   kubelet: ` + flow(nodes.Kubelet) + `
   kubeProxy: ` + flow(nodes.KubeProxy) + `
   ignorePreflight: ` + flow(nodes.IgnorePreflight) + `
@@ -158,14 +166,16 @@ func (b *box) insertCards(t *testing.T) {
 	t.Helper()
 	b.desk.init(t)
 	agent := agentOfThisMachine(t)
-	for _, name := range []string{"pi-node0", "pi-node1", "pi-node2", "spare"} {
+	insert := func(name string) *nodes.Node {
 		n := b.lan.Node(name)
 		b.insertCard(t, n, agent)
-		if name == "spare" {
-			b.spare = n
-		} else {
-			b.nodes = append(b.nodes, n)
-		}
+		return n
+	}
+	for _, name := range b.wish.nodes {
+		b.nodes = append(b.nodes, insert(name))
+	}
+	if b.wish.spare != "" {
+		b.spare = insert("spare")
 	}
 	t.Cleanup(func() { explain(t, b.nodes[0], b.all()...) })
 }
