@@ -23,7 +23,8 @@ type answer struct {
 	status  *status.Status
 	source  string // PageSource or SSHSource
 	address string // where it answered
-	alive   bool   // something answered
+	there   bool   // at its address somebody takes connections, or refuses them
+	alive   bool   // and that is a node, as far as can be told
 	err     error
 }
 
@@ -56,7 +57,7 @@ func (s Sources) askNode(ctx context.Context, name, knownAs string) answer {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	a := s.askPage(ctx, name)
-	if a.status != nil || s.Login == nil || !a.alive && a.err != nil {
+	if a.status != nil || s.Login == nil || !a.there && a.err != nil {
 		return a // who is not there for the one is not there for the other
 	}
 	remote, err := s.Login(ctx, name, knownAs)
@@ -76,6 +77,8 @@ func (s Sources) askNode(ctx context.Context, name, knownAs string) answer {
 	return a
 }
 
+// askPage asks a node's page. One who takes the connection and hangs up, or has another
+// page, is a gateway that answers for whoever is not there.
 func (s Sources) askPage(ctx context.Context, name string) (a answer) {
 	if s.Dial == nil {
 		return answer{}
@@ -84,7 +87,7 @@ func (s Sources) askPage(ctx context.Context, name string) (a answer) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := s.Dial(ctx, name, status.Port)
 		if err == nil {
-			a.alive = true
+			a.there = true
 			a.address, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
 		}
 		return conn, err
@@ -97,7 +100,9 @@ func (s Sources) askPage(ctx context.Context, name string) (a answer) {
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		a.err = fmt.Errorf("ask status page: %w", innermost(err))
-		a.alive = a.alive || errors.Is(err, syscall.ECONNREFUSED) // somebody is there to refuse
+		refused := errors.Is(err, syscall.ECONNREFUSED)
+		a.alive = refused || a.there && ctx.Err() != nil // a Pi that is busy may take long
+		a.there = a.there || refused
 		return a
 	}
 	defer response.Body.Close()
@@ -112,6 +117,7 @@ func (s Sources) askPage(ctx context.Context, name string) (a answer) {
 	if a.status, a.err = parseStatus(data); a.status != nil && a.status.Node != "" && a.status.Node != name {
 		return answer{err: fmt.Errorf("ask status page: the page at %s is of %s", a.address, a.status.Node)}
 	}
+	a.alive = a.status != nil
 	return a
 }
 

@@ -124,7 +124,7 @@ var stateWords = map[status.State]string{
 var joinStages = map[string]bool{"control-plane": true, "join": true, "packages": true, "seal": true}
 
 func (s Sources) addAnswer(n *Node, a answer) {
-	if a.address != "" {
+	if a.alive && a.address != "" {
 		n.Address = a.address
 	}
 	if a.alive && n.Phase == Off {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +178,42 @@ func TestMerge_findsTheCardThatCounts(t *testing.T) {
 }
 
 // One machine that hangs does not keep the others from being seen.
+// Gateways take connections for whoever is not there: that is no sign of life.
+func TestAskNode_knowsANodeFromAGateway(t *testing.T) {
+	page := func(code int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code); io.WriteString(w, text) }
+	}
+	for name, tc := range map[string]struct {
+		handler http.HandlerFunc // nil: the port is closed
+		alive   bool
+	}{
+		"a node":                  {page(200, fmt.Sprintf(`{"version": %d, "node": "pi-node0", "state": "running"}`, status.Version)), true},
+		"a node without its page": {nil, true},
+		"one who hangs up":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false},
+		"a page to log in at":     {page(200, "<html>Welcome to the Wi-Fi"), false},
+		"a proxy":                 {page(502, "Bad Gateway"), false},
+		"one who takes his time":  {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(tc.handler)
+			address := server.Listener.Addr().String()
+			if tc.handler == nil {
+				server.Close()
+			}
+			t.Cleanup(server.Close)
+			s := home()
+			s.Limit = time.Second
+			s.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", address)
+			}
+			if a := s.askNode(t.Context(), "pi-node0", ""); a.alive != tc.alive || (a.status != nil) != (name == "a node") {
+				t.Errorf("alive is %t, want %t (%v)", a.alive, tc.alive, a.err)
+			}
+		})
+	}
+}
+
 func TestLook_isBounded(t *testing.T) {
 	s := home()
 	s.Limit = 200 * time.Millisecond
