@@ -38,14 +38,36 @@ var images = map[string]lab.Layout{
 
 // TestScripts runs the transcripts: the program as a person meets it.
 func TestScripts(t *testing.T) {
+	p := scripts(t)
+	p.Dir = "../testdata/scripts/imagebuilder"
+	testscript.Run(t, p)
+}
+
+// TestTour runs the transcript of all three programs.
+func TestTour(t *testing.T) {
+	bin := t.TempDir()
+	if err := tool.Run(t.Context(), "go", "build", "-o", bin, "picluster/clusterctl", "picluster/firstboot"); err != nil {
+		t.Fatal(err)
+	}
+	p := scripts(t)
+	p.Files = []string{"../testdata/scripts/tour.txtar"}
+	setup := p.Setup
+	p.Setup = func(e *testscript.Env) error {
+		e.Setenv("PATH", bin+string(filepath.ListSeparator)+e.Getenv("PATH"))
+		return setup(e)
+	}
+	testscript.Run(t, p)
+}
+
+// scripts are what transcripts have at hand.
+func scripts(t *testing.T) testscript.Params {
 	agents := buildAgents(t)
 	paths := map[string]string{}
 	for name, layout := range images {
 		paths[name] = lab.Image(t, layout)
 	}
 	cache := t.TempDir() // digests of the images above are taken once
-	testscript.Run(t, testscript.Params{
-		Dir:                 "../testdata/scripts/imagebuilder",
+	return testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       golden.Updating(),
@@ -66,17 +88,21 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(ssh, "id_ed25519.pub"), []byte(testKey), 0o644)
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "rootdisk" {
+			switch name {
+			case "rootdisk":
 				return rootDisk(t) != "", nil
+			case "root":
+				return os.Geteuid() == 0, nil
 			}
 			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"planted": planted,
-			"flip":    flip,
-			"fsck":    fsck,
+			"planted":  planted,
+			"flip":     flip,
+			"fsck":     fsck,
+			"programs": programs,
 		},
-	})
+	}
 }
 
 const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB7d8d2yV0kW0Yw6PWbYwR0h1nDsdmMmxWMkFEYQXb0a me@laptop\n"
@@ -203,4 +229,31 @@ func fsck(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	// Exit code 0: neither an error nor a thing to repair.
 	ts.Check(tool.Run(context.Background(), "fsck.vfat", "-n", volume.Name()))
+}
+
+// programs copies programs of this machine, and the libraries they need, into the root
+// file system of a Pi: programs ROOT NAME...
+func programs(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: programs ROOT NAME...")
+	}
+	for _, name := range args[1:] {
+		path, err := exec.LookPath(name)
+		ts.Check(err)
+		files := []string{path}
+		libraries, err := exec.Command("ldd", path).Output()
+		ts.Check(err)
+		for word := range strings.FieldsSeq(string(libraries)) {
+			if filepath.IsAbs(word) {
+				files = append(files, word)
+			}
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			ts.Check(err)
+			to := filepath.Join(ts.MkAbs(args[0]), file)
+			ts.Check(os.MkdirAll(filepath.Dir(to), 0o755))
+			ts.Check(os.WriteFile(to, data, 0o755))
+		}
+	}
 }

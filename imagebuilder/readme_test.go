@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"picluster/internal/doccheck"
 	"picluster/internal/golden"
 	"picluster/internal/lab"
@@ -58,6 +60,35 @@ func TestREADME_isWhatHappens(t *testing.T) {
 		}
 	}
 	golden.Equal(t, path, []byte(readme))
+}
+
+// TestREADME_quotesTheTour: a block that is a file of the tour is that file.
+func TestREADME_quotesTheTour(t *testing.T) {
+	const tour = "testdata/scripts/tour.txtar"
+	archive, err := txtar.ParseFile(filepath.Join(doccheck.Root(t), tour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range archive.Files {
+		files[f.Name] = string(f.Data)
+	}
+	quoted := 0
+	for _, page := range doccheck.Pages(t) {
+		for _, b := range page.Blocks {
+			name, ok := strings.CutSuffix(b.Note, " of the tour")
+			if !ok || page.Name != "README.md" {
+				continue
+			}
+			quoted++
+			if files[name] != b.Text {
+				t.Errorf("README.md quotes %s as\n%sin %s it is\n%s", name, b.Text, tour, files[name])
+			}
+		}
+	}
+	if quoted == 0 {
+		t.Error("README.md quotes nothing of the tour")
+	}
 }
 
 // typed runs a script as somebody who has never used the program before, and
