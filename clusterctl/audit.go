@@ -39,7 +39,7 @@ func auditJoinCommand() cli.Command {
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			verify := len(args) == 1 && args[0] == "verify"
-			if err := checkOutput(output); err != nil || len(args) > 0 && !verify || since < 0 {
+			if err := cli.CheckOutput(output); err != nil || len(args) > 0 && !verify || since < 0 {
 				return cli.Exit(cli.Usage, errors.Join(err, errors.New("read operands of audit join: it takes nothing, or verify")))
 			}
 			d, err := flags.open(env.Log)

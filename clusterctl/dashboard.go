@@ -29,10 +29,10 @@ func dashboardCommand() cli.Command {
 		Flags: func(flags *pflag.FlagSet) {
 			f.register(flags)
 			flags.IntVar(&port, "port", 0, "`port` on loopback; 0: any that is free")
-			registerOutput(flags, &output)
+			cli.RegisterOutput(flags, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := cli.CheckOutput(output); err != nil {
 				return err
 			}
 			p, err := f.load()
@@ -66,7 +66,7 @@ func openDashboard(ctx context.Context, env cli.Env, client *kube.Client, d step
 	}
 	url := fmt.Sprintf("%s://%s/", d.Scheme, tunnel.Address)
 	if output == "json" {
-		err = writeJSON(env.Stdout, struct {
+		err = cli.WriteJSON(env.Stdout, struct {
 			Version int       `json:"version"`
 			URL     string    `json:"url"`
 			Token   string    `json:"token"`

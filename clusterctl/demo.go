@@ -38,7 +38,7 @@ func demoRedisCommand() cli.Command {
 			flags.BoolVar(&yes, "yes", false, "do not ask")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(f.output); err != nil {
+			if err := cli.CheckOutput(f.output); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
 			if verify && (remove || f.plan) {
@@ -84,7 +84,7 @@ func verifyRedis(ctx context.Context, env cli.Env, client *kube.Client, stages [
 		return err
 	}
 	if output == "json" {
-		return writeJSON(env.Stdout, result)
+		return cli.WriteJSON(env.Stdout, result)
 	}
 	fmt.Fprintf(env.Stdout, "What was written on %s was read on %s.\nwrite %.1f s, move %.1f s, read %.1f s\n",
 		result.From, result.To, result.Write, result.Move, result.Read)

@@ -25,7 +25,7 @@ type deployFlags struct {
 func (f *deployFlags) register(flags *pflag.FlagSet) {
 	f.projectFlags.register(flags)
 	flags.BoolVar(&f.plan, "plan", false, "only list what would be changed")
-	registerOutput(flags, &f.output)
+	cli.RegisterOutput(flags, &f.output)
 }
 
 func deployCommand() cli.Command {
@@ -99,7 +99,7 @@ func removeCommand() cli.Command {
 // choose reads cluster.yaml and finds the add-ons by their names, in the order of
 // deployment.
 func (f *deployFlags) choose(names []string) (*project, []steps.Addon, error) {
-	if err := checkOutput(f.output); err != nil {
+	if err := cli.CheckOutput(f.output); err != nil {
 		return nil, nil, err
 	}
 	all := steps.Addons()

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-
-	"github.com/spf13/pflag"
 
 	"picluster/clusterctl/kube"
 	"picluster/clusterctl/steps"
@@ -16,23 +13,6 @@ import (
 // outputVersion is in all that a script reads; it is raised when a field changes its
 // meaning.
 const outputVersion = 1
-
-func registerOutput(flags *pflag.FlagSet, output *string) {
-	flags.StringVarP(output, "output", "o", "text", "`form`: text or json")
-}
-
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return cli.Exit(cli.Usage, fmt.Errorf("read flag --output: %q is neither text nor json", output))
-	}
-	return nil
-}
-
-func writeJSON(w io.Writer, value any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(value)
-}
 
 // change is one step's, made or only planned.
 type change struct {
@@ -53,7 +33,7 @@ func showDrifts(w io.Writer, output string, drifts []step.Drift, fine string) er
 			}
 			changes = append(changes, c)
 		}
-		return writeJSON(w, struct {
+		return cli.WriteJSON(w, struct {
 			Version int      `json:"version"`
 			Plan    []change `json:"plan"`
 		}{outputVersion, changes})
@@ -129,7 +109,7 @@ func (r *runReport) show(w io.Writer, output string, failure error, fine string)
 		if failure != nil {
 			result.Error = failure.Error()
 		}
-		return writeJSON(w, result)
+		return cli.WriteJSON(w, result)
 	}
 	if failure != nil {
 		return nil

@@ -51,10 +51,10 @@ func diskListCommand() cli.Command {
 		Summary: "show the storage's disks and what is free",
 		Flags: func(flags *pflag.FlagSet) {
 			f.register(flags)
-			registerOutput(flags, &f.output)
+			cli.RegisterOutput(flags, &f.output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(f.output); err != nil {
+			if err := cli.CheckOutput(f.output); err != nil {
 				return err
 			}
 			return f.with(ctx, env, func(ctx context.Context, _ *kube.Client, storage *heketi.Client) error {
@@ -86,7 +86,7 @@ func (f *diskFlags) show(env cli.Env, nodes []heketi.Node) error {
 		}
 	}
 	if f.output == "json" {
-		return writeJSON(env.Stdout, struct {
+		return cli.WriteJSON(env.Stdout, struct {
 			Version int        `json:"version"`
 			Disks   []diskLine `json:"disks"`
 		}{outputVersion, lines})

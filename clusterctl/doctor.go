@@ -36,13 +36,13 @@ func doctorCommand() cli.Command {
 		Examples: []string{"clusterctl doctor", "clusterctl doctor --pre", "clusterctl doctor --node raspberrypi-node1"},
 		Flags: func(f *pflag.FlagSet) {
 			flags.register(f)
-			registerOutput(f, &output)
+			cli.RegisterOutput(f, &output)
 			f.BoolVar(&pre, "pre", false, "only what has to be right before Pis are switched on")
 			f.StringVar(&node, "node", "", "look at this `node` from within")
 			f.DurationVar(&limit, "timeout", sourceTime, "how long each part may take to answer")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			err := checkOutput(output)
+			err := cli.CheckOutput(output)
 			if err == nil && (pre && node != "" || limit <= 0) {
 				err = errors.New("read flags of doctor: --pre or --node, and a --timeout of more than 0")
 			}
@@ -139,7 +139,7 @@ func (d *site) port(ctx context.Context, limit time.Duration, name, port, closed
 
 func printGroups(env cli.Env, output string, groups []doctor.Group) error {
 	if output == "json" {
-		return writeJSON(env.Stdout, struct {
+		return cli.WriteJSON(env.Stdout, struct {
 			Version int            `json:"version"`
 			Result  doctor.Result  `json:"result"`
 			Groups  []doctor.Group `json:"groups"`

@@ -34,9 +34,9 @@ func nodeListCommand() cli.Command {
 		Name: "list", Summary: "list nodes and cards",
 		Details:  "Also cards that were made and never switched on, and those that are out.",
 		Examples: []string{"clusterctl node list", "clusterctl node list -o json"},
-		Flags:    func(f *pflag.FlagSet) { flags.register(f); registerOutput(f, &output) },
+		Flags:    func(f *pflag.FlagSet) { flags.register(f); cli.RegisterOutput(f, &output) },
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := cli.CheckOutput(output); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
 			d, err := flags.open(env.Log)
@@ -51,7 +51,7 @@ func nodeListCommand() cli.Command {
 				return joinError(err)
 			}
 			if output == "json" {
-				return writeJSON(env.Stdout, struct {
+				return cli.WriteJSON(env.Stdout, struct {
 					Version int                  `json:"version"`
 					Cards   []joinapi.CardStatus `json:"cards"`
 				}{outputVersion, cards})

@@ -174,10 +174,10 @@ func registryListCommand() cli.Command {
 		Examples: []string{"clusterctl registry list"},
 		Flags: func(flags *pflag.FlagSet) {
 			f.register(flags)
-			registerOutput(flags, &output)
+			cli.RegisterOutput(flags, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := cli.CheckOutput(output); err != nil {
 				return cli.Exit(cli.Usage, err)
 			}
 			return f.throughTunnel(ctx, 0, func(ctx context.Context, _ *kube.Client, t *kube.Tunnel) error {
@@ -190,7 +190,7 @@ func registryListCommand() cli.Command {
 					images[i] = localregistry.Name + "/" + name
 				}
 				if output == "json" {
-					return writeJSON(env.Stdout, struct {
+					return cli.WriteJSON(env.Stdout, struct {
 						Version int      `json:"version"`
 						Images  []string `json:"images"`
 					}{outputVersion, images})

@@ -39,7 +39,7 @@ func statusCommand() cli.Command {
 		Examples: []string{"clusterctl status", "clusterctl status --watch", "clusterctl status -o json | jq .health"},
 		Flags: func(f *pflag.FlagSet) {
 			flags.register(f)
-			registerOutput(f, &output)
+			cli.RegisterOutput(f, &output)
 			f.BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
 			f.DurationVar(&limit, "timeout", sourceTime, "how long each source may take to answer")
 		},
@@ -59,7 +59,7 @@ func statusCommand() cli.Command {
 				return context.Cause(ctx)
 			}
 			if output == "json" {
-				err = writeJSON(env.Stdout, s)
+				err = cli.WriteJSON(env.Stdout, s)
 			} else {
 				_, err = fmt.Fprint(env.Stdout, renderStatus(s))
 			}
@@ -72,8 +72,8 @@ func statusCommand() cli.Command {
 }
 
 func statusUsage(output string, watch bool, limit time.Duration) error {
-	if err := checkOutput(output); err != nil {
-		return cli.Exit(cli.Usage, err)
+	if err := cli.CheckOutput(output); err != nil {
+		return err
 	}
 	switch {
 	case watch && output == "json":

@@ -39,7 +39,7 @@ func storageStatusCommand() cli.Command {
 		Summary: "show nodes, volumes, and what they lack",
 		Flags: func(flags *pflag.FlagSet) {
 			f.register(flags)
-			registerOutput(flags, &output)
+			cli.RegisterOutput(flags, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			r, err := f.report(ctx, output)
@@ -47,7 +47,7 @@ func storageStatusCommand() cli.Command {
 				return err
 			}
 			if output == "json" {
-				return writeJSON(env.Stdout, r)
+				return cli.WriteJSON(env.Stdout, r)
 			}
 			return showStorage(env.Stdout, r)
 		},
@@ -120,7 +120,7 @@ func (f *projectFlags) connectedToOwn(ctx context.Context) (*kube.Client, error)
 }
 
 func (f *projectFlags) report(ctx context.Context, output string) (report.Report, error) {
-	if err := checkOutput(output); err != nil {
+	if err := cli.CheckOutput(output); err != nil {
 		return report.Report{}, err
 	}
 	client, err := f.connectedToOwn(ctx)

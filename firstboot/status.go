@@ -41,7 +41,7 @@ func statusCommand() cli.Command {
 		Flags: func(f *pflag.FlagSet) {
 			f.BoolVar(&wait, "wait", false, "until the Pi is ready or has failed, and say each change")
 			f.DurationVar(&limit, "timeout", 0, "with --wait: at most so `long`; 0 is for ever")
-			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
+			cli.RegisterOutput(f, &output)
 			f.StringVar(&root, "root", "/", "the root file system to read")
 			f.StringVar(&page, "page", "http://127.0.0.1:"+status.Port+"/status.json", "the page to ask without root")
 			hide(f, "root", "page")
@@ -64,9 +64,10 @@ func statusCommand() cli.Command {
 }
 
 func statusUsage(output, root string, wait bool, limit time.Duration) error {
+	if err := cli.CheckOutput(output); err != nil {
+		return err
+	}
 	switch {
-	case output != "text" && output != "json":
-		return cli.Exit(cli.Usage, fmt.Errorf("read flag --output: it is %q, want text or json", output))
 	case limit < 0 || limit > 0 && !wait:
 		return cli.Exit(cli.Usage, errors.New("read flag --timeout: it is for --wait, and not negative"))
 	case !filepath.IsAbs(root):
@@ -85,10 +86,7 @@ func hide(f *pflag.FlagSet, names ...string) {
 // show prints the status; a Pi that has failed is an error without further words.
 func show(w io.Writer, s status.Status, output string) error {
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		if err := e.Encode(s); err != nil {
+		if err := cli.WriteJSON(w, s); err != nil {
 			return err
 		}
 	} else if _, err := io.WriteString(w, report.Sentences(s)); err != nil {

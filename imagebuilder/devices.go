@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -24,10 +23,10 @@ func devicesCommand() cli.Command {
 		Examples: []string{"imagebuilder devices", "imagebuilder devices --all -o json"},
 		Flags: func(f *pflag.FlagSet) {
 			f.BoolVar(&all, "all", false, "built-in disks too")
-			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
+			cli.RegisterOutput(f, &output)
 		},
 		Run: func(_ context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := cli.CheckOutput(output); err != nil {
 				return err
 			}
 			found, err := card.List()
@@ -47,9 +46,7 @@ func devicesCommand() cli.Command {
 
 func showDevices(env cli.Env, output string, devices []*card.Device) error {
 	if output == "json" {
-		e := json.NewEncoder(env.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return cli.WriteJSON(env.Stdout, struct {
 			Version int            `json:"version"`
 			Devices []*card.Device `json:"devices"`
 		}{1, devices})
@@ -86,12 +83,4 @@ func volumes(d *card.Device) string {
 		all = append(all, text)
 	}
 	return cmp.Or(strings.Join(all, ", "), "-")
-}
-
-// checkOutput checks the flag --output, which several commands have.
-func checkOutput(output string) error {
-	if output == "text" || output == "json" {
-		return nil
-	}
-	return cli.Exit(cli.Usage, fmt.Errorf("read flag --output: it is %q, want text or json", output))
 }

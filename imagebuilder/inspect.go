@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -27,7 +26,7 @@ func inspectCommand() cli.Command {
 			"imagebuilder inspect /dev/disk4",
 		},
 		Flags: func(f *pflag.FlagSet) {
-			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
+			cli.RegisterOutput(f, &output)
 			f.StringVar(&assume, "assume", "", "take the image for this `release` when it does not tell")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
@@ -35,7 +34,7 @@ func inspectCommand() cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkOutput(output); err != nil {
+			if err := cli.CheckOutput(output); err != nil {
 				return err
 			}
 			disk, size, err := openImage(ctx, env, path)
@@ -48,9 +47,7 @@ func inspectCommand() cli.Command {
 				return fmt.Errorf("inspect %s: %w", path, err)
 			}
 			if output == "json" {
-				e := json.NewEncoder(env.Stdout)
-				e.SetIndent("", "  ")
-				return e.Encode(found)
+				return cli.WriteJSON(env.Stdout, found)
 			}
 			return found.print(env.Stdout)
 		},

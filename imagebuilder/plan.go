@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -26,10 +25,10 @@ func planCommand() cli.Command {
 		Flags: func(f *pflag.FlagSet) {
 			p.register(f)
 			f.StringVar(&node, "node", "", "only the card of this `node` (or spare-1 …)")
-			f.StringVarP(&output, "output", "o", "text", "`form`: text or json")
+			cli.RegisterOutput(f, &output)
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := cli.CheckOutput(output); err != nil {
 				return err
 			}
 			project, err := p.load()
@@ -78,9 +77,7 @@ func showPlan(w io.Writer, output string, b *base, p *plan.Plan) error {
 		cards = append(cards, cardChanges{c.Config.Name, string(c.Config.Role), previewed.changes})
 	}
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return cli.WriteJSON(w, struct {
 			Version int           `json:"version"`
 			Base    plan.Base     `json:"base"`
 			Cards   []cardChanges `json:"cards"`
