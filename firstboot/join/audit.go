@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,10 +150,11 @@ func (l *auditLog) append(e joinapi.Entry) (joinapi.Anchor, error) {
 // first entry goes on with the chain.
 func (l *auditLog) rotate() error {
 	l.hurt("rename")
-	if err := os.Rename(filepath.Join(l.dir, auditName), filepath.Join(l.dir, fmt.Sprintf("audit-%012d.jsonl", l.last.Seq))); err != nil {
+	err := os.Rename(filepath.Join(l.dir, auditName), filepath.Join(l.dir, fmt.Sprintf("audit-%012d.jsonl", l.last.Seq)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone: an earlier try came as far as here
 		return err
 	}
-	l.file.Close()
+	l.file.Close() // all of it is on the disk already
 	if err := l.create(); err != nil {
 		return err
 	}
@@ -176,24 +178,37 @@ func (l *auditLog) hurt(op string) {
 
 func (l *auditLog) close() error { return l.file.Close() }
 
-// copyTo writes the whole log, oldest entry first.
+// copyTo writes the whole log, oldest entry first. Nothing has been written when it could
+// not be opened.
 func (l *auditLog) copyTo(w io.Writer) error {
+	files, err := l.open()
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for _, f := range files {
+		if err == nil {
+			_, err = io.Copy(w, f)
+		}
+	}
+	return err
+}
+
+// open opens all files between two entries, before one of them gets another name. The
+// caller closes them, also after an error.
+func (l *auditLog) open() (files []*os.File, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	names, err := auditFiles(l.dir)
-	if err != nil {
-		return err
-	}
 	for _, name := range names {
-		f, err := os.Open(filepath.Join(l.dir, name))
-		if err != nil {
-			return err
+		f, openErr := os.Open(filepath.Join(l.dir, name))
+		if openErr != nil {
+			return files, openErr
 		}
-		_, err = io.Copy(w, f)
-		f.Close()
-		if err != nil {
-			return err
-		}
+		files = append(files, f)
 	}
-	return nil
+	return files, err
 }
 
 // auditFiles lists the log's files, the oldest first.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,6 +124,68 @@ func TestAudit_rotationKeepsTheChain(t *testing.T) {
 		t.Fatalf("opened again it ends with entry %d: %v", l.last.Seq, err)
 	}
 	l.close()
+}
+
+// Whoever reads the log while it grows, and its files get other names, reads a chain.
+func TestAudit_isReadWhole(t *testing.T) {
+	l, err := openAudit(t.TempDir(), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	long := strings.Repeat("x", auditSize/2)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for range 4 * auditKeep {
+			if _, err := l.add(joinapi.Entry{Who: "card", Action: "enroll", Result: joinapi.Allowed, Text: long}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	defer writing.Wait()
+	for range 40 {
+		var all bytes.Buffer
+		if err := l.copyTo(&all); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := joinapi.VerifyAudit(&all); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A disk that fails in the middle of a rotation, once, does not end the log.
+func TestAudit_outlivesAFailedRotation(t *testing.T) {
+	dir := t.TempDir()
+	l, err := openAudit(dir, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { l.close() }()
+	add := func(text string) error {
+		_, err := l.add(joinapi.Entry{Who: "card", Action: "enroll", Result: joinapi.Allowed, Text: text})
+		return err
+	}
+	if err := add(strings.Repeat("x", auditSize)); err != nil {
+		t.Fatal(err)
+	}
+	// Renamed, and then the new file could not be made.
+	if err := os.Rename(filepath.Join(dir, auditName), filepath.Join(dir, "audit-000000000001.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	l.file.Close()
+	for range 2 {
+		if err := add("later"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all bytes.Buffer
+	if err := l.copyTo(&all); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := joinapi.VerifyAudit(&all); n != 3 || err != nil {
+		t.Errorf("%d entries, %v", n, err)
+	}
 }
 
 // A line that a power cut has left torn is taken off, whatever its length.
