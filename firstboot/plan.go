@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -63,15 +65,19 @@ func reapplyCommand() cli.Command {
 }
 
 // reapply takes the seal off first: should the power go meanwhile, the service
-// does the rest at the next boot.
+// does the rest at the next boot. A Pi that was done is so again after a part.
 func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) error {
 	journal, err := a.journal(ctx)
 	if err != nil {
 		return cli.Hint(err, "the service does the same: firstboot status tells how far it is")
 	}
 	defer journal.Close()
-	if err := a.host.Remove(ctx, steps.SealPath); err != nil {
+	seal, err := a.unseal(ctx)
+	if err != nil {
 		return err
+	}
+	if seal != nil && !slices.ContainsFunc(stages, func(s steps.Stage) bool { return s.Name == steps.SealStage }) {
+		stages = append(slices.Clip(stages), *seal)
 	}
 	changed := 0
 	recorder := &step.Recorder{Journal: journal, Log: a.log, Boot: a.bootID(ctx), Observers: []step.Observer{func(e step.Event) {
@@ -91,6 +97,22 @@ func (a agent) reapply(ctx context.Context, env cli.Env, stages []steps.Stage) e
 		fmt.Fprintln(env.Stdout, "Reboot for names, addresses and kernel settings to take effect.")
 	}
 	return nil
+}
+
+// unseal takes the seal off, and returns the stage that puts it back: nil if there was none.
+func (a agent) unseal(ctx context.Context) (*steps.Stage, error) {
+	name, err := a.host.ReadFile(ctx, steps.SealPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = a.host.Remove(ctx, steps.SealPath)
+	}
+	if err != nil {
+		return nil, err
+	}
+	seal := steps.Seal(strings.TrimSpace(string(name)))
+	return &seal, nil
 }
 
 // allOfThisPi is the machine that the command runs on, and the steps of both parts

@@ -55,6 +55,25 @@ func TestReapply_doesWhatThePlanSays(t *testing.T) {
 	})
 }
 
+// A part of a node that was done: it is done again afterwards.
+func TestReapply_ofAPartLeavesTheNodeDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newRun(t, func() error { return nil })
+		part := r.stages[:1]
+		if part[0].Name != "packages" {
+			t.Fatalf("the first stage is %s", part[0].Name)
+		}
+		for _, sealed := range []bool{false, true} {
+			if sealed {
+				m.Put(steps.SealPath, "node1\n")
+			}
+			if _, err := said(func(env cli.Env) error { return r.reapply(t.Context(), env, part) }); err != nil || r.isSealed(t) != sealed {
+				t.Errorf("sealed before: %v, now: %v, error %v", sealed, r.isSealed(t), err)
+			}
+		}
+	})
+}
+
 // A node that is being changed again is not done until it is.
 func TestReapply_takesTheSealOffFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,14 +17,12 @@ import (
 
 	"picluster/firstboot/join"
 	"picluster/firstboot/join/kube"
+	"picluster/firstboot/kubeadm"
 	"picluster/firstboot/steps"
 	"picluster/internal/cli"
 	"picluster/internal/joinapi"
 	"picluster/internal/node"
 )
-
-// apiPort is the API server's.
-const apiPort = 6443
 
 func serveCommand() cli.Command {
 	var s serve
@@ -40,7 +38,7 @@ func serveCommand() cli.Command {
 			f.StringVar(&s.kubeconfig, "kubeconfig", join.KubeconfigPath, "access of the service account to Kubernetes")
 			f.StringVar(&s.state, "state", "/var/lib/picluster/join", "directory of the service's state")
 			f.StringVar(&s.listen, "listen", net.JoinHostPort("", strconv.Itoa(joinapi.Port)), "address to answer at")
-			f.StringVar(&s.endpoint, "endpoint", "", "the API server as nodes reach it; this node's name and port "+strconv.Itoa(apiPort)+" if empty")
+			f.StringVar(&s.endpoint, "endpoint", "", "the API server as nodes reach it; this node's name and port "+strconv.Itoa(kubeadm.APIPort)+" if empty")
 		},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			if !filepath.IsAbs(s.state) || filepath.Clean(s.state) != s.state {
@@ -70,7 +68,7 @@ func (s serve) run(ctx context.Context, env cli.Env) error {
 		return err
 	}
 	if s.endpoint == "" {
-		s.endpoint = net.JoinHostPort(c.Name, strconv.Itoa(apiPort))
+		s.endpoint = kubeadm.Endpoint(c.Name)
 	}
 	o := join.Options{Config: c, Dir: s.state, Endpoint: s.endpoint, Log: env.Log}
 	if cluster != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"picluster/firstboot/join"
 	"picluster/firstboot/steps"
@@ -39,17 +40,13 @@ func (a agent) sync(ctx context.Context, c *node.Config, e steps.Env) error {
 	others, heardErr := a.others(ctx, c, e)
 	if heardErr != nil {
 		a.log.Warn("sync", "error", heardErr)
-		others = members(c.Peers)
 	}
 	r := &step.Recorder{Log: a.log, Boot: a.bootID(ctx)}
-	if err := step.Run[host.Host](ctx, a.host, steps.Sync(c, e, others), r); err != nil {
-		return err
-	}
-	return heardErr
+	return errors.Join(heardErr, step.Run[host.Host](ctx, a.host, steps.Sync(c, e, others), r))
 }
 
-// others are the nodes that there are by now: node0 has written them down, and tells
-// whoever reports to it.
+// others are the nodes that there are by now, none where that cannot be learnt: node0 has
+// written them down, and tells whoever reports to it.
 func (a agent) others(ctx context.Context, c *node.Config, e steps.Env) ([]join.Member, error) {
 	if c.Role == node.ControlPlane {
 		return join.Members(a.host, c)
@@ -58,11 +55,11 @@ func (a agent) others(ctx context.Context, c *node.Config, e steps.Env) ([]join.
 	if err != nil {
 		return nil, err
 	}
-	standing, err := client.Report(ctx, joinapi.Event{Phase: "sync", State: "ready"})
-	if err != nil {
+	standing, err := client.KeepUp(ctx, joinapi.Event{Phase: "sync", State: "ready"})
+	if standing == nil {
 		return nil, err
 	}
-	return members(standing.Identity.Peers), client.Renew(ctx)
+	return members(standing.Identity.Peers), err
 }
 
 func members(peers []node.Peer) (all []join.Member) {

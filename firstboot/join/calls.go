@@ -97,7 +97,7 @@ func (s *Service) identity(r *record) joinapi.Identity {
 // peers are the nodes of the desk and those that came later.
 func (s *Service) peers() []node.Peer { return peersOf(s.rules.names.peers, s.all()) }
 
-// device finds the record of a device that calls. The caller unlocks.
+// deviceRecord finds the record of a device that calls. The caller unlocks.
 func (s *Service) deviceRecord(c caller, action string) (r *record, unlock func(), err error) {
 	if c.kind != deviceKind {
 		return nil, nil, s.refuse(c, action, nil, refuse(joinapi.NotAllowed, "%s %s is not enrolled yet", c.kind, c.cardID))

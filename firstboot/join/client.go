@@ -162,6 +162,21 @@ func (c *Client) Report(ctx context.Context, e joinapi.Event) (*joinapi.Standing
 	return &standing, nil
 }
 
+// renewTime bounds asking for a new certificate: a refusal is repeated until then, and
+// who keeps up asks again.
+const renewTime = time.Minute
+
+// KeepUp renews the certificate where that is due, and reports. One that has run out is
+// good for its renewal alone, so that comes first; a renewal that is refused keeps nobody
+// from reporting. The standing is nil only where there was no report.
+func (c *Client) KeepUp(ctx context.Context, e joinapi.Event) (*joinapi.Standing, error) {
+	renewing, cancel := context.WithTimeoutCause(ctx, renewTime, fmt.Errorf("gave up after %s", renewTime))
+	defer cancel()
+	renewErr := c.Renew(renewing)
+	standing, err := c.Report(ctx, e)
+	return standing, errors.Join(renewErr, err)
+}
+
 // Renew gets a new certificate of the device key when two thirds of the old one's
 // life are over. Until then it does nothing.
 func (c *Client) Renew(ctx context.Context) error {

@@ -119,14 +119,18 @@ func (s *Service) changed(r *record, cardID, action string) (*record, *joinapi.R
 	return next, r.outRefusal()
 }
 
-// rebind binds the card to what was in conflict. A device that has another key
-// gets its certificate when it enrolls again.
+// rebind binds the card to what was in conflict. A device that has another key gets its
+// certificate when it enrolls again, and joins again. One that has the same key is the
+// member that it was, on another board.
 func (r *record) rebind() {
 	if r.Conflict.DeviceKey != r.DeviceKey {
-		r.DeviceKey, r.Certificate = r.Conflict.DeviceKey, ""
+		r.DeviceKey, r.Certificate, r.Token = r.Conflict.DeviceKey, "", nil
+		r.State = joinapi.Enrolled
 	}
-	r.Hardware, r.Conflict, r.Token = r.Conflict.Hardware, nil, nil
-	r.State = joinapi.Enrolled
+	if r.State == joinapi.Waiting { // the operator has had his say
+		r.State, r.Why = joinapi.Enrolled, ""
+	}
+	r.Hardware, r.Conflict = r.Conflict.Hardware, nil
 }
 
 // writeAudit writes the audit log for the operator.

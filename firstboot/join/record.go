@@ -73,7 +73,7 @@ func (r *record) issuedSince(t time.Time) int {
 	return len(r.Issued)
 }
 
-// admitted says whether the owner of that key may call as this card, and as what.
+// admits says whether the owner of that key may call as this card, and as what.
 func (r *record) admits(p *peer) *joinapi.Refusal {
 	switch {
 	case r == nil:

@@ -62,12 +62,14 @@ var hints = []struct {
 	// What is said about node0 comes from the join service or from the way to it.
 	{"join", []string{"node approve", "free name"}, approveHint},
 	{"enroll", []string{"node approve", "free name"}, approveHint},
-	{"join", []string{"revoked", "superseded", "older than", "in use in another pi"},
-		"this card is not good for the cluster any more, or not in this Pi: `clusterctl node list` on your computer tells why. Write a new card with imagebuilder."},
-	{"join", []string{"expired on"},
-		"the card has lain for too long: write it again with imagebuilder."},
-	{"join", []string{"by this pi's clock"},
-		"the clocks of this Pi and of the first node differ: does the network let NTP out (UDP port 123)?"},
+	{"join", badCards, badCardHint},
+	{"enroll", badCards, badCardHint},
+	{"join", []string{"has to be renewed"},
+		"this node was away until its certificate ran out: `clusterctl node approve` on your computer lets it have another one."},
+	{"join", []string{"expired on"}, oldCardHint},
+	{"enroll", []string{"expired on"}, oldCardHint},
+	{"join", []string{"by this pi's clock"}, clockHint},
+	{"enroll", []string{"by this pi's clock"}, clockHint},
 	{"join", []string{"connection refused", "no route to host", "timed out", "i/o timeout", "not ready yet", "has not given"}, node0Hint},
 	{"enroll", []string{"connection refused", "no route to host", "timed out", "i/o timeout", "not ready yet"}, node0Hint},
 	{"control-plane/etcd's disk", []string{"too slow"},
@@ -110,9 +112,15 @@ var hints = []struct {
 		"a server in the internet does not answer. It goes on by itself when it does; if it stays, look at the router's connection to the internet."},
 }
 
+// badCards are refusals of the join service for good.
+var badCards = []string{"revoked", "superseded", "older than", "in use in another pi"}
+
 const (
 	node0Hint   = "switch on the first node, the control plane, and leave both on: this Pi asks again by itself for as long as it takes. Both have to be on the same network."
 	payloadHint = "something of what the card brings along is gone or damaged: copy picluster/payload onto the card once more from another card of the same kind, or write the card again. Nothing of it was installed."
+	badCardHint = "this card is not good for the cluster any more, or not in this Pi: `clusterctl node list` on your computer tells why. Write a new card with imagebuilder."
+	oldCardHint = "the card has lain for too long: write it again with imagebuilder."
+	clockHint   = "the clocks of this Pi and of the first node differ: does the network let NTP out (UDP port 123)?"
 	approveHint = "this card waits for a person's word: run that command on your computer."
 )
 

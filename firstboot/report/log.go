@@ -2,9 +2,7 @@ package report
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -68,45 +66,4 @@ func (r *ring) text() ([]byte, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.lines), r.added
-}
-
-// handler is a slog.Handler that writes to a ring.
-type handler struct {
-	ring   *ring
-	format slog.Handler // writes to line
-	line   *bytes.Buffer
-	mu     *sync.Mutex
-}
-
-func newHandler(r *ring) handler {
-	var line bytes.Buffer
-	// The time stands before the line, in the form of all lines.
-	noTime := func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}
-	return handler{r, slog.NewTextHandler(&line, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime}), &line, new(sync.Mutex)}
-}
-
-func (h handler) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h handler) Handle(ctx context.Context, r slog.Record) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.line.Reset()
-	err := h.format.Handle(ctx, r)
-	h.ring.add(stamp(r.Time) + "  " + h.line.String())
-	return err
-}
-
-func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	h.format = h.format.WithAttrs(attrs)
-	return h
-}
-
-func (h handler) WithGroup(name string) slog.Handler {
-	h.format = h.format.WithGroup(name)
-	return h
 }

@@ -125,10 +125,6 @@ func (r *Reporter) Retry(at time.Time) {
 	r.changed()
 }
 
-// Handler puts log records into firstboot.log. A Recorder's log is none for it:
-// Observe has those events already.
-func (r *Reporter) Handler() slog.Handler { return newHandler(r.ring) }
-
 // Status is where the Pi stands now.
 func (r *Reporter) Status() status.Status {
 	addresses := r.options.Addresses()

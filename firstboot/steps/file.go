@@ -286,12 +286,21 @@ func (e edited) apply(ctx context.Context, h host.Host) error {
 	return h.Write(ctx, e.path, f)
 }
 
+// The marks of our block.
+const blockBegin, blockEnd = "# picluster: begin\n", "# picluster: end\n"
+
+// inBlock are the lines of our block in a text.
+func inBlock(text string) string {
+	_, rest, _ := strings.Cut(text, blockBegin)
+	lines, _, _ := strings.Cut(rest, blockEnd)
+	return lines
+}
+
 // block puts lines between two marks at the end of a text, in place of an older
 // block; no lines take it away.
 func block(text, lines string) string {
-	const begin, end = "# picluster: begin\n", "# picluster: end\n"
-	if before, rest, ok := strings.Cut(text, begin); ok {
-		_, after, _ := strings.Cut(rest, end)
+	if before, rest, ok := strings.Cut(text, blockBegin); ok {
+		_, after, _ := strings.Cut(rest, blockEnd)
 		text = before + after
 	}
 	if lines == "" {
@@ -300,7 +309,7 @@ func block(text, lines string) string {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
-	return text + begin + lines + end
+	return text + blockBegin + lines + blockEnd
 }
 
 // assign sets a variable of a file that a shell reads (KEY="value"), or appends

@@ -16,7 +16,7 @@ func identitySteps(c *node.Config) []Step {
 	user := c.System.User
 	return []Step{
 		Text{What: "hostname", Path: "/etc/hostname", Content: c.Name + "\n"},
-		Hosts{Host: c.Name, Peers: peers(c)},
+		Hosts{Host: c.Name, Peers: peers(c), Grow: true},
 		Home{User: user.Name},
 		Account{User: user.Name, PasswordHash: user.PasswordHash.Text},
 		HomeFiles{User: user.Name},
@@ -40,6 +40,7 @@ func identitySteps(c *node.Config) []Step {
 type Hosts struct {
 	Host  string
 	Peers []Peer
+	Grow  bool // nodes that are there already, by other names, stay: they came after the card was made
 }
 
 // Peer is a node's line in /etc/hosts.
@@ -77,8 +78,15 @@ func (s Hosts) edit(text string) (string, error) {
 		done = true
 	}
 	var nodes strings.Builder
+	known := map[string]bool{}
 	for _, p := range s.Peers {
+		known[p.Name], known[p.Address.String()] = true, true
 		fmt.Fprintf(&nodes, "%s\t%s\n", p.Address, p.Name)
+	}
+	for line := range strings.Lines(inBlock(text)) {
+		if f := strings.Fields(line); s.Grow && len(f) == 2 && !known[f[0]] && !known[f[1]] {
+			nodes.WriteString(line)
+		}
 	}
 	all := out.String()
 	if !done {

@@ -146,7 +146,7 @@ func (s JoinAccess) Apply(ctx context.Context, h host.Host) error {
 		return err
 	}
 	// Before the file: the service reads it when it is started.
-	if err := joinService("").stale(ctx, h); err != nil {
+	if err := leaveMark(ctx, h, joinService("").restartMark()); err != nil {
 		return err
 	}
 	return privateFile("", join.KubeconfigPath, data).Apply(ctx, h)

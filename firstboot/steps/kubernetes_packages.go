@@ -112,7 +112,7 @@ func (s KubernetesPackages) Apply(ctx context.Context, h host.Host) error {
 		if err := s.Repository.apply(ctx, h); err != nil {
 			return err
 		}
-		if err := a.run(ctx, "dpkg", "--configure", "-a", "--force-confdef", "--force-confold"); err != nil {
+		if err := a.configure(ctx); err != nil {
 			return err
 		}
 		if err := a.update(ctx); err != nil {

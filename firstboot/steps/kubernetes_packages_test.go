@@ -153,7 +153,7 @@ func TestContainerd_runsWithItsConfiguration(t *testing.T) {
 	m := hosttest.NewMachine(t)
 	m.Fake("kubeadm", `test "$*" = "config images list --kubernetes-version v1.37.2" || unexpected "$@"
 		printf 'registry.k8s.io/kube-proxy:v1.37.2\nregistry.k8s.io/coredns/coredns:v1.14.6\nregistry.k8s.io/pause:3.10.2\nregistry.k8s.io/etcd:3.7.0-0\n'`)
-	m.Fake("ctr", `test "$*" = "--address /run/containerd/containerd.sock version" || unexpected "$@"`)
+	m.Fake("ctr", `test "$*" = "--address /run/containerd/containerd.sock --namespace k8s.io version" || unexpected "$@"`)
 	m.Fake("systemctl", `case "$*" in
 		show*) printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n' ;;
 		daemon-reload | "enable --quiet --no-reload containerd.service") ;;

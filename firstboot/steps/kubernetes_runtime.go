@@ -159,7 +159,7 @@ func (s Containerd) Apply(ctx context.Context, h host.Host) error {
 		return err
 	}
 	return step.Wait{For: "containerd", Limit: 2 * time.Minute}.Until(ctx, func(ctx context.Context) error {
-		_, err := h.Run(ctx, host.Cmd{Args: []string{"ctr", "--address", strings.TrimPrefix(kubeadm.CRISocket, "unix://"), "version"}})
+		_, err := ctr(ctx, h, nil, "version")
 		return err
 	})
 }

@@ -33,8 +33,8 @@ func syncService() Configured {
 }
 
 // Sync lists what is kept right on a node after it has joined: names of the others,
-// which come and go; on node0 the labels that no node may give itself, its own among them; elsewhere
-// the membership, should the node have been away for too long.
+// which come and go, if any are known; on node0 the labels that no node may give itself,
+// its own among them; elsewhere the membership, should the node have been away for too long.
 func Sync(c *node.Config, e Env, others []join.Member) []Stage {
 	hosts := Hosts{Host: c.Name}
 	var last Stage
@@ -47,6 +47,9 @@ func Sync(c *node.Config, e Env, others []join.Member) []Stage {
 	last.Name = "labels"
 	if c.Role == node.Worker {
 		last = Stage{Name: "join", Steps: []Step{Membership{config: c, env: e}}}
+	}
+	if len(others) == 0 {
+		return []Stage{last}
 	}
 	return []Stage{{Name: "name", Steps: []Step{hosts}}, last}
 }

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"path"
 	"strings"
 
 	"picluster/internal/host"
@@ -23,7 +24,7 @@ func nameSteps(c *node.Config) []Step {
 	return []Step{
 		Text{What: "hostname", Path: "/etc/hostname", Content: c.Name + "\n"},
 		KernelName{c.Name},
-		Hosts{Host: c.Name, Peers: peers(c)},
+		Hosts{Host: c.Name, Peers: peers(c), Grow: true},
 		profiles,
 	}
 }
@@ -64,8 +65,15 @@ type Profiles struct {
 
 func (s Profiles) Name() string { return "profiles" }
 
+// profilesMark is there from before a file is changed until NetworkManager uses it. It is
+// in memory: after a reboot NetworkManager has read all files.
+var profilesMark = path.Join(runDir, "reload-profiles")
+
 // Check implements Step.
 func (s Profiles) Check(ctx context.Context, h host.Host) (string, error) {
+	if there, err := exists(ctx, h, profilesMark); err != nil || there {
+		return "NetworkManager uses older ones", err
+	}
 	for _, f := range s.Files {
 		if drift, err := f.Check(ctx, h); err != nil || drift != "" {
 			return drift, err
@@ -76,6 +84,9 @@ func (s Profiles) Check(ctx context.Context, h host.Host) (string, error) {
 
 // Apply implements Step. "reapply" changes addresses without taking the link down.
 func (s Profiles) Apply(ctx context.Context, h host.Host) error {
+	if err := leaveMark(ctx, h, profilesMark); err != nil {
+		return err
+	}
 	for _, f := range s.Files {
 		if err := f.Apply(ctx, h); err != nil {
 			return err
@@ -96,5 +107,5 @@ func (s Profiles) Apply(ctx context.Context, h host.Host) error {
 			return err
 		}
 	}
-	return nil
+	return h.Remove(ctx, profilesMark)
 }

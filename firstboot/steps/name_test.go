@@ -44,6 +44,38 @@ func TestName_isTakenWhileTheSystemRuns(t *testing.T) {
 	}
 }
 
+// NetworkManager has to use what was written, also if it did not the first time.
+func TestName_isTakenAfterAFailureToo(t *testing.T) {
+	p := newCluster(t, 0).newPi("pi-node1")
+	p.Put("/etc/hosts", "127.0.0.1\tlocalhost\n")
+	p.Put("/proc/sys/kernel/hostname", "pi-node1\n")
+	p.Put("/sys/class/net/eth0/carrier", "1\n")
+	p.Fake("ip", `test "$*" = "-4 -o address show dev eth0" || unexpected "$@"`)
+	p.Fake("nmcli", `test "$*" = "connection reload"`)
+	if got, err := events(t, p.Local, p.stages("name")); err == nil {
+		t.Fatalf("no error: %q", got)
+	}
+	p.Fake("nmcli", `case "$*" in "connection reload" | "device reapply eth0") ;; *) unexpected "$@" ;; esac`)
+	got, err := events(t, p.Local, p.stages("name"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEvents(t, got, "applying profiles: NetworkManager uses older ones", "done profiles")
+}
+
+// Nobody could be heard: who was known stays.
+func TestSync_forgetsNobodyUnheard(t *testing.T) {
+	p := newCluster(t, 1).newPi("pi-node1")
+	if _, err := events(t, p.Local, p.stages("join")); err != nil {
+		t.Fatal(err)
+	}
+	const hosts = "127.0.0.1\tlocalhost\n# picluster: begin\n10.77.0.14\tpi-node4\n# picluster: end\n"
+	p.Put("/etc/hosts", hosts)
+	if got, err := events(t, p.Local, steps.Sync(p.config, p.env(), nil)); err != nil || len(got) > 0 || p.Text("/etc/hosts") != hosts {
+		t.Errorf("%q, %v\n%s", got, err, p.Text("/etc/hosts"))
+	}
+}
+
 // The hosts file gets those that have come since.
 func TestSync_knowsWhoHasCome(t *testing.T) {
 	c := newCluster(t, 1)

@@ -53,9 +53,14 @@ type temporary struct{ error }
 
 func (t temporary) Unwrap() error { return t.error }
 
+// configure ends what a power cut has interrupted: of packages that are unpacked and no
+// more. Without any it does nothing.
+func (a apt) configure(ctx context.Context) error {
+	return a.run(ctx, "dpkg", "--configure", "-a", "--force-confdef", "--force-confold")
+}
+
 func (a apt) try(ctx context.Context, names []string, fresh *bool) (unknown []string, err error) {
-	// Of packages that are unpacked and no more. Without any it does nothing.
-	if err := a.run(ctx, "dpkg", "--configure", "-a", "--force-confdef", "--force-confold"); err != nil {
+	if err := a.configure(ctx); err != nil {
 		return nil, err
 	}
 	update := func() error {

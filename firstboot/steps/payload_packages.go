@@ -49,7 +49,7 @@ func (s PayloadPackages) Apply(ctx context.Context, h host.Host) error {
 	}
 	a := apt{h}
 	return patiently(ctx, packagesLimit, func() error {
-		if err := a.run(ctx, "dpkg", "--configure", "-a", "--force-confdef", "--force-confold"); err != nil {
+		if err := a.configure(ctx); err != nil {
 			return err
 		}
 		return a.run(ctx, "apt-get", args...)

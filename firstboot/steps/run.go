@@ -37,7 +37,7 @@ func Run(c *node.Config, e Env) []Stage {
 		{Name: "control-plane", Steps: controlPlaneSteps(c)},
 		{Name: "join", Steps: joinSteps(c, e)},
 		{Name: "packages", Steps: packageSteps(c)},
-		{Name: SealStage, Steps: []Step{Text{What: "seal", Path: SealPath, Content: c.Name + "\n"}}},
+		Seal(c.Name),
 	}
 	past := false
 	for i := range stages {
@@ -47,6 +47,11 @@ func Run(c *node.Config, e Env) []Stage {
 		past = past || Nameless(c) && stages[i].Name == EnrollStage
 	}
 	return stages
+}
+
+// Seal is the last stage: a node of that name is done.
+func Seal(name string) Stage {
+	return Stage{Name: SealStage, Steps: []Step{Text{What: "seal", Path: SealPath, Content: name + "\n"}}}
 }
 
 // Nameless reports whether the card is a spare that is still to become a node.
