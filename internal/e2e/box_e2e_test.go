@@ -98,40 +98,51 @@ func newOfflineBox(t *testing.T, w wish, from *desk) *box {
 	t.Helper()
 	b := &box{lan: nodes.New(t), wish: w, desk: clusterDesk(t, w, nil, "")}
 	for _, name := range []string{"cluster.yaml", "kubernetes.asc", "payload"} {
-		path := filepath.Join(b.desk.dir, name)
-		if err := errors.Join(os.RemoveAll(path), os.Symlink(filepath.Join(from.dir, name), path)); err != nil {
-			t.Fatal(err)
-		}
+		b.desk.take(t, name, from)
 	}
 	b.insertCards(t)
 	return b
 }
 
+// take makes a file of another desk this one's.
+func (d *desk) take(t *testing.T, name string, from *desk) {
+	t.Helper()
+	path := filepath.Join(d.dir, name)
+	if err := errors.Join(os.RemoveAll(path), os.Symlink(filepath.Join(from.dir, name), path)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // onlineDesk is where a cluster of such nodes is prepared, with this machine's own Debian
 // mirror and the lab's look-alikes of Kubernetes' repositories.
-func onlineDesk(t *testing.T, w wish) *desk {
+func onlineDesk(t *testing.T, w wish, arch string) *desk {
 	t.Helper()
 	sources, err := raspios.Sources(t.Context(), "trixie")
 	if err != nil {
 		t.Fatal(err)
 	}
 	mirror := func(i int) string { return strings.Fields(sources[min(i, len(sources)-1)])[1] }
-	packages, key := debs.Serve(t, runtime.GOARCH)
+	packages, key := debs.Serve(t, arch)
 	d := clusterDesk(t, w, key.Public(t), fmt.Sprintf("  debian: %s\n  security: %s\n", mirror(0), mirror(1))+
-		kubernetesAt(packages.URL, images.Serve(t, images.Names(), runtime.GOARCH)))
+		kubernetesAt(packages.URL, images.Serve(t, images.Names(), arch)))
 	d.init(t)
 	return d
 }
 
-// gather has imagebuilder gather the payload of the desk's cluster.
+// gather has imagebuilder gather the payload of the desk's cluster, for the lab's nodes.
 func (d *desk) gather(t *testing.T, flags ...string) {
 	t.Helper()
 	root, err := nodes.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"bundle", "--installed", filepath.Join(root, "root/var/lib/dpkg/status"), "--arch", runtime.GOARCH, "--release", "trixie", "--with", images.Busybox}
-	stdout, stderr, code := d.run(t, "", append(args, flags...)...)
+	d.bundle(t, append(flags, "--installed", filepath.Join(root, "root/var/lib/dpkg/status"), "--arch", runtime.GOARCH, "--release", "trixie")...)
+}
+
+// bundle runs the command; busybox is what tests run on a cluster.
+func (d *desk) bundle(t *testing.T, flags ...string) {
+	t.Helper()
+	stdout, stderr, code := d.run(t, "", append([]string{"bundle", "--with", images.Busybox}, flags...)...)
 	if code != 0 {
 		t.Fatalf("bundle: exit code %d\n%s", code, stderr)
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 // knows how, from power on until pods and a Service answer: three nodes each, all
 // packages and images at hand.
 func TestBench_aClusterByItself(t *testing.T) {
-	from := onlineDesk(t, bare)
+	from := onlineDesk(t, bare, runtime.GOARCH)
 	from.gather(t)
 	var byHand, byItself time.Duration
 	t.Run("by hand", func(t *testing.T) { byHand = formByHand(t) })

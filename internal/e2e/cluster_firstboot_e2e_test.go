@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ var formed = []string{"pi-node0", "pi-node1", "pi-node2", "pi-node3"}
 // Cards in, power on, a cluster: in whatever order the nodes come up.
 // Without the internet: the cards bring everything.
 func TestCluster_formsByItself(t *testing.T) {
-	from := onlineDesk(t, bare)
+	from := onlineDesk(t, bare, runtime.GOARCH)
 	from.gather(t)
 	for name, powerOn := range map[string]func(t *testing.T, b *box){
 		"all at once": func(t *testing.T, b *box) {

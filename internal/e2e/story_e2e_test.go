@@ -64,6 +64,7 @@ func story(t *testing.T, w wish) {
 	if out := b.clusterctl(t, 0, "deploy"); !strings.HasPrefix(out, "Nothing to do") {
 		t.Errorf("the second deploy changes something:\n%s", out)
 	}
+	b.sharesFiles(t, watch)
 	b.clusterctl(t, 0, "demo", "redis", "--verify")
 	watch.lap("redis has moved to another node with its data")
 
@@ -82,7 +83,7 @@ func story(t *testing.T, w wish) {
 // cardsOf makes all that a cluster's cards need, and the cards.
 func cardsOf(t *testing.T, watch stopwatch, w wish) *box {
 	t.Helper()
-	d := onlineDesk(t, w)
+	d := onlineDesk(t, w, runtime.GOARCH)
 	storage := filepath.Join(d.dir, "storage.tar")
 	d.clusterctl(t, nil, 0, "images", "build", "--arch", runtime.GOARCH, "--out", storage)
 	watch.lap("storage's image is built")

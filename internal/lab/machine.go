@@ -26,6 +26,11 @@ type VM struct {
 	// Online lets the guest reach the world through this machine. Otherwise it
 	// gets an address by DHCP and can connect to nothing.
 	Online bool
+	// Tap is a device that the cable leads to, in place of a network of the machine's
+	// own: nothing is Online then, and no port can be reached through Addr. Where it is
+	// in another network namespace, Inside starts a program there, see netns.Switch.
+	Tap    string
+	Inside func(argv ...string) ([]string, error)
 	// Unplugged takes the cable out: no carrier, until PlugIn.
 	Unplugged bool
 	// NoClock starts the guest in 1970, like a Pi, which has no clock of its own.

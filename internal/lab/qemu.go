@@ -35,30 +35,29 @@ func startQEMU(ctx context.Context, vm VM, boot bootFiles, console string, forwa
 	if err != nil {
 		return nil, err
 	}
-	network := "user,id=net"
-	if !vm.Online {
-		network += ",restrict=on"
-	}
-	for guest, host := range forwards {
-		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, guest)
-	}
 	clock := "base=utc"
 	if vm.NoClock {
 		clock = "base=1970-01-01"
 	}
-	args := []string{
+	argv := []string{
+		path,
 		// cortex-a72 is the Pi 4's core; "max" computes pointer authentication in
 		// full and takes three times as long under QEMU 7.2.
 		"-M", "virt", "-cpu", "cortex-a72", "-smp", strconv.Itoa(vm.CPUs), "-m", strconv.Itoa(vm.Memory),
 		"-accel", "tcg,thread=multi,tb-size=256",
 		"-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", emulated(boot.cmdline, strings.TrimSpace(patience+" "+vm.Append)),
 		"-drive", "file=" + vm.Image + ",format=raw,if=none,id=card,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=card",
-		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
+		"-netdev", network(vm, forwards), "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci", "-rtc", clock,
 		"-display", "none", "-monitor", "none", "-no-reboot", "-qmp", "stdio",
 		"-chardev", "file,id=console,append=on,path=" + console, "-serial", "chardev:console",
 	}
-	q := &qemu{cmd: exec.CommandContext(ctx, path, args...), stderr: new(bytes.Buffer), done: make(chan struct{})}
+	if vm.Inside != nil {
+		if argv, err = vm.Inside(argv...); err != nil {
+			return nil, err
+		}
+	}
+	q := &qemu{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), stderr: new(bytes.Buffer), done: make(chan struct{})}
 	q.cmd.Stderr = q.stderr
 	if q.stdin, err = q.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -77,6 +76,21 @@ func startQEMU(ctx context.Context, vm VM, boot bootFiles, console string, forwa
 	}
 	go q.watch(stdout)
 	return q, nil
+}
+
+// network is what the machine's cable leads to.
+func network(vm VM, forwards map[int]int) string {
+	if vm.Tap != "" {
+		return "tap,id=net,script=no,downscript=no,ifname=" + vm.Tap
+	}
+	all := "user,id=net"
+	if !vm.Online {
+		all += ",restrict=on"
+	}
+	for guest, host := range forwards {
+		all += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, guest)
+	}
+	return all
 }
 
 // watch notes why the machine stops and ends with the process.
