@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -139,99 +138,6 @@ func localeFile(release string) string {
 		return "/etc/default/locale"
 	}
 	return "/etc/locale.conf"
-}
-
-// localeSteps are of Run: compiling takes half a minute on a Pi 3, and until then
-// programs speak plain English.
-func localeSteps(c *node.Config) []Step {
-	return []Step{step.Optional[host.Host](LocaleData{c.System.Locale})}
-}
-
-// LocaleData wants the locale compiled. The C library has C, POSIX and, in
-// Debian, C.UTF-8 by itself; others come out of locale-gen, which needs no network.
-type LocaleData struct{ Locale string }
-
-func (s LocaleData) Name() string { return "locale's data" }
-
-var localeName = regexp.MustCompile(`^[A-Za-z0-9_]+(\.[A-Za-z0-9-]+)?(@[A-Za-z0-9]+)?$`)
-
-// Check implements Step.
-func (s LocaleData) Check(ctx context.Context, h host.Host) (string, error) {
-	if !localeName.MatchString(s.Locale) {
-		return "", fmt.Errorf("find locale %q: it is no locale's name", s.Locale)
-	}
-	switch normalLocale(s.Locale) {
-	case "c", "posix", "c.utf8":
-		return "", nil
-	}
-	// Two places: one archive for all, or a directory each.
-	names, err := h.ReadDir(ctx, "/usr/lib/locale")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	have := names
-	for _, name := range names {
-		if name == "locale-archive" {
-			out, err := h.Run(ctx, host.Cmd{Args: []string{"localedef", "--list-archive"}})
-			if err != nil {
-				return "", err
-			}
-			have = append(have, strings.Fields(string(out))...)
-		}
-	}
-	for _, name := range have {
-		if normalLocale(name) == normalLocale(s.Locale) {
-			return "", nil
-		}
-	}
-	return "locale " + s.Locale + " is not compiled", nil
-}
-
-// normalLocale is the form under which glibc files a locale: en_US.utf8.
-func normalLocale(name string) string {
-	return strings.ReplaceAll(strings.ToLower(name), "utf-8", "utf8")
-}
-
-// Apply implements Step.
-func (s LocaleData) Apply(ctx context.Context, h host.Host) error {
-	supported, err := h.ReadFile(ctx, "/usr/share/i18n/SUPPORTED")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(supported)) {
-		if f := strings.Fields(line); len(f) == 2 && f[0] == s.Locale {
-			list := edited{path: "/etc/locale.gen", edit: func(text string) (string, error) {
-				return withLine(text, f[0]+" "+f[1]), nil
-			}}
-			if err := list.apply(ctx, h); err != nil {
-				return err
-			}
-			// Those that are there need not be compiled again.
-			_, err := h.Run(ctx, host.Cmd{Args: []string{"locale-gen", "--keep-existing"}})
-			return err
-		}
-	}
-	return fmt.Errorf("compile locale %s: %w", s.Locale, notHere(false))
-}
-
-// withLine has the line in the text, uncommented or at the end.
-func withLine(text, want string) string {
-	var out strings.Builder
-	done := false
-	for line := range strings.Lines(text) {
-		bare := strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(line), "#"))
-		if bare == want && !done {
-			line, done = want+"\n", true
-		}
-		out.WriteString(line)
-	}
-	if done {
-		return out.String()
-	}
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		out.WriteByte('\n')
-	}
-	return out.String() + want + "\n"
 }
 
 // NoAccessTimes wants the root file system mounted without a write for each read.
