@@ -59,8 +59,12 @@ const errnoNoVolume = 30806
 const lockTime = 2 * time.Minute
 
 // commandTime is gluster's own limit for one command, in seconds. Its default of 120
-// is short for a Pi whose card is busy.
-const commandTime = "600"
+// is short for a Pi whose card is busy. A command that has not ended a little later has
+// lost its node.
+const (
+	commandTime = "600"
+	commandLost = 610 * time.Second
+)
 
 // isLocked reports whether it was refused only because another change is under way:
 // "Another transaction is in progress for data. Please try again after some time."
@@ -90,7 +94,9 @@ type output struct {
 func (c CLI) do(ctx context.Context, op string, args ...string) (output, error) {
 	var out output
 	var refused error
-	err := step.Wait{For: "the storage's lock", Limit: lockTime}.Until(ctx, func(ctx context.Context) error {
+	// The limit is for the wait alone. It must not cut off a command: glusterd goes on
+	// with what it has begun, and nobody would be there for what comes of it.
+	err := step.Wait{For: "the storage's lock", Limit: lockTime}.Until(ctx, func(context.Context) error {
 		out, refused = c.once(ctx, op, args)
 		if isLocked(refused) {
 			return refused
@@ -104,8 +110,7 @@ func (c CLI) do(ctx context.Context, op string, args ...string) (output, error) 
 }
 
 func (c CLI) once(ctx context.Context, op string, args []string) (output, error) {
-	command := append([]string{"gluster", "--mode=script", "--xml", "--timeout=" + commandTime}, args...)
-	text, err := c.Host.Run(ctx, host.Cmd{Args: command})
+	text, err := c.run(ctx, append([]string{"--xml", "--timeout=" + commandTime}, args...))
 	if err != nil && !bytes.HasPrefix(text, []byte("<?xml")) { // "heal info" exits with its error's number
 		return output{}, fmt.Errorf("%s: %w", op, c.explain(err, text))
 	}
@@ -117,6 +122,27 @@ func (c CLI) once(ctx context.Context, op string, args []string) (output, error)
 		return out, &Error{Op: op, Errno: out.OpErrno, Text: out.OpErrstr}
 	}
 	return out, nil
+}
+
+// run runs gluster, for as long as one command may take.
+func (c CLI) run(ctx context.Context, args []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandLost)
+	defer cancel()
+	return c.Host.Run(ctx, host.Cmd{Args: append([]string{"gluster", "--mode=script"}, args...)})
+}
+
+// Idle waits until no change of a volume is under way, whether there is the volume or
+// not. One that whoever began it has been cut off from goes on in glusterd, which
+// shows nothing of it before its end.
+func (c CLI) Idle(ctx context.Context, name string) error {
+	// It changes nothing, and takes the volume's lock before it looks whether there is
+	// the volume (glusterd-syncop.c, gd_sync_task_begin).
+	_, err := c.do(ctx, "wait for changes of volume "+name, "volume", "status", name)
+	var e *Error
+	if errors.As(err, &e) && !isLocked(err) {
+		return nil // there is no such volume, or it is stopped
+	}
+	return err
 }
 
 // explain adds what the program has said about its failure to standard output.

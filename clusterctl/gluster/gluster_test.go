@@ -182,6 +182,9 @@ func TestCLI_setsOfBricks(t *testing.T) {
 		t.Errorf("there are %+v", all)
 	}
 
+	p.must(p.Idle(ctx, "two"))
+	p.must(p.Idle(ctx, "none")) // one that is being made is not there either
+
 	// Whatever gluster refuses is an error, although it exits with 0.
 	for want, do := range map[string]func() error{
 		"create volume two: Volume two already exists":                           func() error { return p.Create(ctx, "two", [][]Brick{p.bricks("third")}) },

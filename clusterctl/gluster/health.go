@@ -111,10 +111,10 @@ const healTime = time.Minute
 // bricks know to be pending: a brick that is new knows nothing.
 func (c CLI) StartHeal(ctx context.Context, name string) error {
 	// This command answers in plain text, with --xml too; its exit code is right.
-	args := []string{"gluster", "--mode=script", "--timeout=" + commandTime, "volume", "heal", name, "full"}
+	args := []string{"--timeout=" + commandTime, "volume", "heal", name, "full"}
 	var refused error
-	err := step.Wait{For: "self-heal daemons", Limit: healTime}.Until(ctx, func(ctx context.Context) error {
-		text, err := c.Host.Run(ctx, host.Cmd{Args: args})
+	err := step.Wait{For: "self-heal daemons", Limit: healTime}.Until(ctx, func(context.Context) error {
+		text, err := c.run(ctx, args) // the limit does not cut it off, see do
 		var exit *host.ExitError
 		if errors.As(err, &exit) && strings.Contains(string(exit.Stderr), "Commit failed on ") {
 			return err

@@ -63,6 +63,9 @@ func (c CLI) Volumes(ctx context.Context) ([]Volume, error) {
 // Volume looks at one volume. If there is none, the error is an ErrNoVolume.
 func (c CLI) Volume(ctx context.Context, name string) (Volume, error) {
 	op := "look at volume " + name
+	if name == "all" { // it would list them all, and so no volume can have that name
+		return Volume{}, &Error{Op: op, Errno: errnoNoVolume, Text: "no volume has that name"}
+	}
 	volumes, err := c.info(ctx, op, name)
 	if err == nil && (len(volumes) != 1 || volumes[0].Name != name) {
 		err = fmt.Errorf("%s: read gluster's answer: it is about %d other volumes", op, len(volumes))

@@ -152,6 +152,8 @@ func refusal(err error) answer {
 		return answer{status: own.status, text: own.text}
 	case errors.Is(err, engine.ErrNotFound):
 		return answer{status: http.StatusNotFound, text: "Id not found: " + err.Error()}
+	case errors.Is(err, engine.ErrName):
+		return answer{status: http.StatusBadRequest, text: err.Error()}
 	case errors.Is(err, engine.ErrExists), errors.Is(err, engine.ErrInUse):
 		return answer{status: http.StatusConflict, text: err.Error()}
 	case errors.Is(err, allocator.ErrNoSpace):

@@ -94,12 +94,36 @@ func (k disk) prepare(ctx context.Context, h host.Host, d Device, wipe bool) err
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", d.Name, err)
 	}
-	if !isOurs(found, d) {
-		if err := format(ctx, h, d, found, wipe); err != nil {
+	if isOurs(found, d) {
+		half, err := isHalf(ctx, h, d)
+		if err != nil {
 			return fmt.Errorf("prepare %s: %w", d.Name, err)
 		}
+		if !half {
+			return k.attach(ctx, h, d)
+		}
+		wipe = true // nobody has been able to mount it
+	}
+	if err := format(ctx, h, d, found, wipe); err != nil {
+		return fmt.Errorf("prepare %s: %w", d.Name, err)
 	}
 	return k.attach(ctx, h, d)
+}
+
+// isHalf reports whether mkfs.xfs was cut off: it writes the UUID at its beginning, and
+// last of all that it is no longer in progress.
+func isHalf(ctx context.Context, h host.Host, d Device) (bool, error) {
+	out, err := run(ctx, h, "xfs_db", "-r", "-c", "sb 0", "-c", "print inprogress", d.Name)
+	if err != nil {
+		return false, err
+	}
+	switch out {
+	case "inprogress = 0":
+		return false, nil
+	case "inprogress = 1":
+		return true, nil
+	}
+	return false, fmt.Errorf("look at its file system: xfs_db says %.80q", out)
 }
 
 func format(ctx context.Context, h host.Host, d Device, found []signature, wipe bool) error {

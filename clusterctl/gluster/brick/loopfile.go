@@ -17,9 +17,13 @@ type LoopFile struct{}
 
 var files disk
 
-// Prepare makes a device ready, see package brick.
-func (LoopFile) Prepare(ctx context.Context, h host.Host, d Device, wipe bool) error {
-	return files.prepare(ctx, h, d, wipe)
+// Prepare makes a device ready, see package brick. If it is so already its bricks are
+// mounted: one that is not would be taken for lost.
+func (k LoopFile) Prepare(ctx context.Context, h host.Host, d Device, wipe bool) error {
+	if err := files.prepare(ctx, h, d, wipe); err != nil {
+		return err
+	}
+	return k.Attach(ctx, h, d)
 }
 
 // Attach mounts a prepared device and its bricks, as after a boot.

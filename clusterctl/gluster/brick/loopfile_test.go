@@ -125,6 +125,31 @@ func TestLoopFile_makesBricksOfASize(t *testing.T) {
 	}
 }
 
+// A device that is prepared once more has its bricks: whoever looks for them then takes
+// one that is not there for lost.
+func TestLoopFile_preparedAgainHasItsBricks(t *testing.T) {
+	m, d := newMachine(t)
+	ctx, k := t.Context(), LoopFile{}
+	m.must(k.Prepare(ctx, m, d, false))
+	m.must(k.Create(ctx, m, d, Brick{first, 1}))
+	m.run(`echo kept >"$1/file"; umount "$2"`, Path(d, first), Root+"/"+disk+"/"+first)
+	m.must(k.Prepare(ctx, m, d, true))
+	if got := m.run(`cat "$1/file"`, Path(d, first)); got != "kept" {
+		t.Errorf("the brick has %q", got)
+	}
+}
+
+// What a power cut has left of a file system that was being made has the device's id
+// already, and is made again.
+func TestPrepare_endsWhatWasCutOff(t *testing.T) {
+	m, d := newMachine(t)
+	ctx, k := t.Context(), LoopFile{}
+	m.run(`mkfs.xfs -q -m uuid=00000000-0000-0000-0000-000000000d15 "$1"
+		xfs_db -x -c "sb 0" -c "write -d inprogress 1" "$1"`, d.Name)
+	m.must(k.Prepare(ctx, m, d, false))
+	m.must(k.Create(ctx, m, d, Brick{first, 1}))
+}
+
 func TestPrepare_refusesWhatHoldsData(t *testing.T) {
 	m, d := newMachine(t)
 	ctx, k := t.Context(), LoopFile{}

@@ -59,6 +59,9 @@ const healTimeout = "60"
 // the latest after the next change that reaches its nodes. If there is one of that
 // name already, it is returned together with ErrExists.
 func (e *Engine) CreateVolume(ctx context.Context, r Request) (Volume, error) {
+	if r.Name == "all" { // gluster refuses it too, but shows all volumes for what is left of it
+		return Volume{}, fmt.Errorf("create volume %s: %w", r.Name, ErrName)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s, err := e.settled(ctx)
@@ -256,23 +259,32 @@ func (e *Engine) makeBricks(ctx context.Context, c Cluster, sets [][]Brick, gid 
 	})
 }
 
-// onEach does something with each place, all at once, and joins what goes wrong.
+// onEach does something with each place, and joins what goes wrong. All devices are
+// worked on at once, the places of one device one after the other: a backend looks for
+// what is free on its device, and then takes it.
 func (e *Engine) onEach(ctx context.Context, c Cluster, places []Place, f func(h host.Host, d Device, i int) error) error {
 	s := State{Clusters: []Cluster{c}}
+	on := map[string][]int{}
+	for i, p := range places {
+		on[p.Device] = append(on[p.Device], i)
+	}
 	errs := make([]error, len(places))
 	var wg sync.WaitGroup
-	for i, p := range places {
-		_, n, d := s.device(p.Device)
+	for device, indexes := range on {
+		_, n, d := s.device(device)
 		if d == nil {
 			continue // removed since, with all that was on it
 		}
 		wg.Go(func() {
 			h, err := e.Reach(ctx, *n)
-			if err == nil {
-				err = f(h, *d, i)
-			}
 			if err != nil {
-				errs[i] = fmt.Errorf("%s: %w", n, err)
+				errs[indexes[0]] = fmt.Errorf("%s: %w", n, err)
+				return
+			}
+			for _, i := range indexes {
+				if err := f(h, *d, i); err != nil {
+					errs[i] = fmt.Errorf("%s: %w", n, err)
+				}
 			}
 		})
 	}
@@ -283,14 +295,22 @@ func (e *Engine) onEach(ctx context.Context, c Cluster, places []Place, f func(h
 // tidyTime is how long undoing may take after the caller has gone.
 const tidyTime = 2 * time.Minute
 
+// errLater is what a change ends with that is done, but for something that has to wait.
+var errLater = errors.New("the rest is left for later")
+
 // pend writes down what begins, does it, and strikes it out again. If it fails it is
-// undone, as after a power cut; what cannot be undone now stays written down.
+// undone, as after a power cut; what cannot be undone now stays written down, and so
+// does what is left for later.
 func (e *Engine) pend(ctx context.Context, s *State, p Pending, do func() error) error {
 	s.Pending = append(s.Pending, p)
 	if err := e.Store.Save(ctx, *s); err != nil {
 		return err
 	}
 	failed := do()
+	if errors.Is(failed, errLater) {
+		e.log().Warn("not all is done", "change", p.Kind, "volume", p.Volume, "error", failed)
+		return nil
+	}
 	tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
 	if failed != nil {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"picluster/clusterctl/gluster"
 	"picluster/clusterctl/gluster/brick"
@@ -42,7 +43,6 @@ type Engine struct {
 // Backend makes bricks on a node's devices, see package brick.
 type Backend interface {
 	Prepare(ctx context.Context, h host.Host, d brick.Device, wipe bool) error
-	Attach(ctx context.Context, h host.Host, d brick.Device) error
 	Release(ctx context.Context, h host.Host, d brick.Device) error
 	Footprint(bytes int64) int64
 	Usage(ctx context.Context, h host.Host, d brick.Device) (brick.Usage, error)
@@ -63,6 +63,7 @@ var (
 	ErrNotFound = errors.New("there is none")
 	ErrExists   = errors.New("it exists already")
 	ErrInUse    = errors.New("it is in use")
+	ErrName     = errors.New("no volume can have that name: gluster means all volumes by it")
 )
 
 func (e *Engine) log() *slog.Logger {
@@ -181,6 +182,11 @@ func (n Node) isPeer(p gluster.Peer) bool {
 	return slices.Contains(p.Names, n.Storage) || slices.Contains(p.Names, n.Manage)
 }
 
+// answerTime is how long a node is waited for that is to speak for its pool. Glusterd
+// answers at once from what it knows; a node that has just died may keep the connection
+// waiting.
+const answerTime = 2 * time.Minute
+
 // speaker finds a node that speaks for the pool: the first one whose glusterd answers.
 func (e *Engine) speaker(ctx context.Context, c Cluster) (gluster.CLI, Node, error) {
 	var errs []error
@@ -188,7 +194,10 @@ func (e *Engine) speaker(ctx context.Context, c Cluster) (gluster.CLI, Node, err
 		h, err := e.Reach(ctx, n)
 		if err == nil {
 			cli := gluster.CLI{Host: h}
-			if _, err = cli.Peers(ctx); err == nil {
+			limited, cancel := context.WithTimeout(ctx, answerTime)
+			_, err = cli.Peers(limited)
+			cancel()
+			if err == nil {
 				return cli, n, nil
 			}
 		}
@@ -241,125 +250,6 @@ func (e *Engine) detach(ctx context.Context, cli gluster.CLI, n Node) error {
 		return nil
 	}
 	return cli.Detach(ctx, n.Storage, !peers[i].Connected)
-}
-
-// AddDevice prepares a device for bricks. Wipe permits to erase what is on it.
-func (e *Engine) AddDevice(ctx context.Context, node string, d Device, wipe bool) (Device, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	d.ID, d.Mode = NewID(), Online
-	err := e.change(ctx, func(s *State) error {
-		_, n := s.node(node)
-		if n == nil {
-			return fmt.Errorf("node %s: %w", node, ErrNotFound)
-		}
-		if slices.ContainsFunc(n.Devices, func(other Device) bool { return other.Name == d.Name }) {
-			return fmt.Errorf("%w on %s", ErrExists, n)
-		}
-		h, err := e.Reach(ctx, *n)
-		if err == nil {
-			err = e.Bricks.Prepare(ctx, h, d.brick(), wipe)
-		}
-		if err == nil {
-			d.Total, err = e.total(ctx, h, d)
-		}
-		if err != nil {
-			return fmt.Errorf("on %s: %w", n, err)
-		}
-		n.Devices = append(n.Devices, d)
-		return nil
-	})
-	if err != nil {
-		return Device{}, fmt.Errorf("add device %s: %w", d.Name, err)
-	}
-	return d, nil
-}
-
-func (e *Engine) total(ctx context.Context, h host.Host, d Device) (int64, error) {
-	u, err := e.Bricks.Usage(ctx, h, d.brick())
-	return u.Total, err
-}
-
-// RemoveDevice gives a device without bricks back. Forget leaves it as it is, on a
-// node that is away for good.
-func (e *Engine) RemoveDevice(ctx context.Context, id string, forget bool) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.change(ctx, func(s *State) error {
-		c, n, d := s.device(id)
-		if d == nil {
-			return fmt.Errorf("remove device %s: %w", id, ErrNotFound)
-		}
-		used, err := e.bricksOn(ctx, *c, id)
-		if err == nil && len(used) > 0 {
-			err = fmt.Errorf("%w: %d bricks are on it", ErrInUse, len(used))
-		}
-		if err == nil && !forget {
-			var h host.Host
-			if h, err = e.Reach(ctx, *n); err == nil {
-				err = e.Bricks.Release(ctx, h, d.brick())
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("remove device %s of %s: %w", d.Name, n, err)
-		}
-		n.Devices = slices.DeleteFunc(n.Devices, func(d Device) bool { return d.ID == id })
-		return nil
-	})
-}
-
-// ResyncDevice looks again how large a device is.
-func (e *Engine) ResyncDevice(ctx context.Context, id string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.change(ctx, func(s *State) error {
-		_, n, d := s.device(id)
-		if d == nil {
-			return fmt.Errorf("look at device %s: %w", id, ErrNotFound)
-		}
-		h, err := e.Reach(ctx, *n)
-		if err == nil {
-			d.Total, err = e.total(ctx, h, *d)
-		}
-		return err
-	})
-}
-
-// Attach makes a node's bricks available again after it has booted, and has gluster
-// start those that were not there when glusterd looked for them.
-func (e *Engine) Attach(ctx context.Context, node string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s, err := e.Store.Load(ctx)
-	if err != nil {
-		return err
-	}
-	c, n := s.node(node)
-	if n == nil {
-		return fmt.Errorf("attach node %s: %w", node, ErrNotFound)
-	}
-	h, err := e.Reach(ctx, *n)
-	if err != nil {
-		return err
-	}
-	for _, d := range n.Devices {
-		if err := e.Bricks.Attach(ctx, h, d.brick()); err != nil {
-			return fmt.Errorf("attach node %s: %w", n, err)
-		}
-	}
-	cli := gluster.CLI{Host: h}
-	volumes, err := e.volumesOf(ctx, cli, s, *c)
-	if err != nil {
-		return err
-	}
-	for _, v := range volumes {
-		if v.Started && slices.ContainsFunc(v.Bricks(), func(b Brick) bool { return b.Node == n.ID }) {
-			if err := cli.Start(ctx, v.Name, true); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // SetNodeTags changes a node's tags.

@@ -198,7 +198,12 @@ func (e *Engine) evict(ctx context.Context, s *State, c Cluster, device string) 
 	if err != nil {
 		return err
 	}
-	for _, v := range volumes {
+	for _, v := range slices.CompactFunc(volumes, func(a, b Volume) bool { return a.ID == b.ID }) {
+		if !v.Started && len(s.unfinished(c.ID, v.Name)) > 0 { // gluster moves no brick of a volume that is stopped
+			if err := cli.Start(ctx, v.Name, true); err != nil {
+				return err
+			}
+		}
 		for _, set := range v.Sets {
 			for i, b := range set {
 				if b.Device != device {
@@ -241,25 +246,25 @@ func (e *Engine) replace(ctx context.Context, s *State, cli gluster.CLI, c Clust
 	return e.exchange(ctx, s, cli, c, v, old, plan(c, placed)[0][0])
 }
 
-// exchange makes a brick and has it take the place of another one, which goes. Gluster
-// fills it from the others of the set.
+// exchange makes a brick and has it take the place of another one, which goes, at the
+// latest when its node is back. Gluster fills the new one from the others of the set.
 func (e *Engine) exchange(ctx context.Context, s *State, cli gluster.CLI, c Cluster, v Volume, old, fresh Brick) error {
+	for _, other := range s.unfinished(c.ID, v.Name) { // what removes the volume removes this brick too
+		other.Bricks = append(other.Bricks, fresh.Place)
+	}
 	p := Pending{ID: NewID(), Kind: Replace, Cluster: c.ID, Volume: v.Name, Bricks: []Place{fresh.Place, old.Place}}
-	err := e.pend(ctx, s, p, func() error {
+	return e.pend(ctx, s, p, func() error {
 		if err := e.makeBricks(ctx, c, [][]Brick{{fresh}}, v.GID); err != nil {
 			return err
 		}
-		return cli.ReplaceBrick(ctx, v.Name, old.At, fresh.At)
+		if err := cli.ReplaceBrick(ctx, v.Name, old.At, fresh.At); err != nil {
+			return err
+		}
+		if err := e.dropUnused(ctx, c, gluster.Volume{Bricks: []gluster.Brick{fresh.At}}, p.Bricks); err != nil {
+			return fmt.Errorf("%w: remove brick %s: %w", errLater, old.At, err)
+		}
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := e.dropUnused(ctx, c, gluster.Volume{Bricks: []gluster.Brick{fresh.At}}, p.Bricks); err != nil {
-		e.log().Warn("old brick stays until its node is back", "brick", old.At.String(), "error", err)
-		s.Pending = append(s.Pending, p)
-		return e.Store.Save(ctx, *s)
-	}
-	return nil
 }
 
 func whole(why string) error {

@@ -124,7 +124,7 @@ func (e *Engine) rejoin(ctx context.Context, self, n Node, h host.Host, uuid str
 func (e *Engine) renewBricks(ctx context.Context, s *State, cli gluster.CLI, c Cluster, n Node, h host.Host, v Volume) error {
 	renewed := false
 	for _, set := range v.Sets {
-		for _, old := range set {
+		for i, old := range set {
 			if old.Node != n.ID {
 				continue
 			}
@@ -137,6 +137,9 @@ func (e *Engine) renewBricks(ctx context.Context, s *State, cli gluster.CLI, c C
 			}
 			if len(set) == 1 {
 				return fmt.Errorf("%w: %s had the only copy", ErrNotFound, n)
+			}
+			if err := e.spare(ctx, s, cli, h, v, set, i); err != nil {
+				return err
 			}
 			fresh := old
 			fresh.ID = NewID()
@@ -151,6 +154,24 @@ func (e *Engine) renewBricks(ctx context.Context, s *State, cli gluster.CLI, c C
 		return nil
 	}
 	return cli.StartHeal(ctx, v.Name)
+}
+
+// spare refuses to give up a brick that is on its device, although gluster could not use
+// it, as long as the others of its set are not whole.
+func (e *Engine) spare(ctx context.Context, s *State, cli gluster.CLI, h host.Host, v Volume, set []Brick, i int) error {
+	_, _, d := s.device(set[i].Device)
+	if d == nil {
+		return nil
+	}
+	u, err := e.Bricks.Usage(ctx, h, d.brick())
+	if err != nil {
+		return err
+	}
+	if _, there := u.Bricks[set[i].ID]; !there {
+		return nil
+	}
+	why, err := e.othersWhole(ctx, cli, v, set, i)
+	return errors.Join(err, whole(why))
 }
 
 // isBrick reports whether gluster has used a directory as a brick.

@@ -49,20 +49,24 @@ func (e *Engine) settle(ctx context.Context, s State, p Pending) error {
 	if err != nil {
 		return err
 	}
-	v, err := cli.Volume(ctx, p.Volume)
-	gone := errors.Is(err, gluster.ErrNoVolume)
-	if err != nil && !gone {
+	// Whoever began it may have been cut off from a gluster that goes on with it.
+	if err := cli.Idle(ctx, p.Volume); err != nil {
 		return err
 	}
-	if gone || !isOf(v, p) {
-		v = gluster.Volume{} // one of that name that somebody else has made stays
+	v, err := cli.Volume(ctx, p.Volume)
+	if err != nil && !errors.Is(err, gluster.ErrNoVolume) {
+		return err
 	}
+	drop := slices.Clone(p.Bricks)
 	whole := v.Started && v.Options[optionSets] != ""
 	switch {
-	case v.Name == "":
+	case v.Name == "" || !isOf(v, p): // one of that name that somebody else has made stays
 	case p.Kind == Delete, p.Kind == Create && !whole:
 		if err := remove(ctx, cli, v); err != nil {
 			return err
+		}
+		for _, b := range v.Bricks { // they may have been moved since
+			drop = append(drop, placeOf(b))
 		}
 		v.Bricks = nil
 	case p.Kind == Expand && hasAll(v, p.Bricks):
@@ -70,13 +74,14 @@ func (e *Engine) settle(ctx context.Context, s State, p Pending) error {
 			return err
 		}
 	}
-	return e.dropUnused(ctx, *c, v, p.Bricks)
+	return e.dropUnused(ctx, *c, v, drop)
 }
 
 // isOf reports whether the volume is the one that the change is about: to make or
-// remove one touches all of its bricks.
+// remove one touches all of its bricks. One that has not been made to its end may lack
+// the id.
 func isOf(v gluster.Volume, p Pending) bool {
-	return p.Kind != Create && p.Kind != Delete || !slices.ContainsFunc(v.Bricks, func(b gluster.Brick) bool {
+	return v.Options[optionID] == p.ID || p.Kind != Create && p.Kind != Delete || !slices.ContainsFunc(v.Bricks, func(b gluster.Brick) bool {
 		return !slices.Contains(p.Bricks, placeOf(b))
 	})
 }
@@ -88,7 +93,18 @@ func hasAll(v gluster.Volume, places []Place) bool {
 	})
 }
 
+// remove leaves a volume as it is while gluster would refuse to delete it: of one that is
+// stopped no brick can be moved off a node that is away for good.
 func remove(ctx context.Context, cli gluster.CLI, v gluster.Volume) error {
+	peers, err := cli.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range peers {
+		if !p.Local && !p.Ready {
+			return fmt.Errorf("delete volume %s: %s is not connected to the storage pool", v.Name, p.Names[0])
+		}
+	}
 	if v.Started {
 		if err := cli.Stop(ctx, v.Name, true); err != nil {
 			return err
@@ -111,7 +127,7 @@ func (e *Engine) dropUnused(ctx context.Context, c Cluster, v gluster.Volume, pl
 
 // DeleteVolume removes a volume and its bricks. One that does not exist is an
 // ErrNotFound. All nodes of the pool must answer; if one does not, the volume goes
-// when it is back.
+// when it is back, or out of the pool.
 func (e *Engine) DeleteVolume(ctx context.Context, idOrName string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -37,6 +37,9 @@ type Node struct {
 	Tags    map[string]string `json:"tags,omitempty"`
 	Mode    Mode              `json:"mode"`
 	Devices []Device          `json:"devices"`
+
+	// Preparing are devices that are not there yet: name → the id that it is getting.
+	Preparing map[string]string `json:"preparing,omitempty"`
 }
 
 // String is what people call the node.
@@ -142,6 +145,16 @@ func NewID() string {
 	var id [16]byte
 	rand.Read(id[:])
 	return hex.EncodeToString(id[:])
+}
+
+// unfinished lists the changes that have begun to make or remove a volume.
+func (s *State) unfinished(cluster, volume string) (all []*Pending) {
+	for i, p := range s.Pending {
+		if p.Cluster == cluster && p.Volume == volume && (p.Kind == Create || p.Kind == Delete) {
+			all = append(all, &s.Pending[i])
+		}
+	}
+	return all
 }
 
 // cluster, node and device return nil if there is none of that id.

@@ -98,10 +98,7 @@ func (e *Engine) volumesOf(ctx context.Context, cli gluster.CLI, s State, c Clus
 	}
 	var all []Volume
 	for _, g := range found {
-		unfinished := slices.ContainsFunc(s.Pending, func(p Pending) bool {
-			return p.Cluster == c.ID && p.Volume == g.Name && (p.Kind == Create || p.Kind == Delete)
-		})
-		if g.Options[optionID] == "" || unfinished {
+		if g.Options[optionID] == "" || len(s.unfinished(c.ID, g.Name)) > 0 {
 			continue
 		}
 		v, err := read(g, c)
