@@ -11,6 +11,7 @@ export PATH
 # FAT has no journal. A power cut while the boot before wrote to this partition can
 # leave entries that the kernel answers by making it read-only, and nothing has checked
 # it yet: systemd does so later. By another shell, as this file is on the partition.
+# What fsck finds without a name is half of a file that is written anew.
 if [ "$2" != checked ] && dmesg | grep -q 'FAT-fs .*Volume was not properly unmounted'; then
 	exec sh -c '
 		while read -r device dir rest; do
@@ -18,6 +19,7 @@ if [ "$2" != checked ] && dmesg | grep -q 'FAT-fs .*Volume was not properly unmo
 		done </proc/mounts
 		umount "$1" && fsck.vfat -a "$device"
 		mount "$1"
+		rm -f "$1"/FSCK[0-9][0-9][0-9][0-9].REC
 		exec sh "$1/picluster/start.sh" "$1" checked' start.sh "$boot"
 fi
 
