@@ -57,7 +57,7 @@ func demoRedisCommand() cli.Command {
 				return cli.Exit(cli.Usage, err)
 			}
 			if remove && !f.plan && !yes {
-				if err := confirmRemoval(env, []steps.Addon{{Name: "redis", Loses: "all that was written to it"}}); err != nil {
+				if err := confirmRemoval(ctx, env, []steps.Addon{{Name: "redis", Loses: "all that was written to it"}}); err != nil {
 					return err
 				}
 			}

@@ -87,7 +87,7 @@ func removeCommand() cli.Command {
 				return err
 			}
 			if !f.plan && !yes {
-				if err := confirmRemoval(env, addons); err != nil {
+				if err := confirmRemoval(ctx, env, addons); err != nil {
 					return err
 				}
 			}
@@ -143,13 +143,13 @@ func stepError(err error) error {
 }
 
 // confirmRemoval asks once for all.
-func confirmRemoval(env cli.Env, addons []steps.Addon) error {
+func confirmRemoval(ctx context.Context, env cli.Env, addons []steps.Addon) error {
 	for _, a := range addons {
 		if a.Loses != "" {
 			fmt.Fprintf(env.Stderr, "remove %s: %s\n", a.Name, a.Loses)
 		}
 	}
-	answer, err := cli.Ask(env, "Remove "+strings.Join(namesOf(addons), ", ")+"? Type yes: ")
+	answer, err := cli.Ask(ctx, env, "Remove "+strings.Join(namesOf(addons), ", ")+"? Type yes: ")
 	if err != nil {
 		return err
 	}

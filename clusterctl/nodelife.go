@@ -32,11 +32,11 @@ func (d *site) workerOnly(what, node string) error {
 }
 
 // confirm asks for the node's name, unless a script has said yes.
-func confirm(env cli.Env, yes bool, node, loss string) error {
+func confirm(ctx context.Context, env cli.Env, yes bool, node, loss string) error {
 	if yes {
 		return nil
 	}
-	answer, err := cli.Ask(env, loss+"\nType "+node+" to go on: ")
+	answer, err := cli.Ask(ctx, env, loss+"\nType "+node+" to go on: ")
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func nodeRemoveCommand() cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := confirm(env, yes, node, node+" leaves the cluster: what pods keep on its own disk is lost."); err != nil {
+			if err := confirm(ctx, env, yes, node, node+" leaves the cluster: what pods keep on its own disk is lost."); err != nil {
 				return err
 			}
 			return flags.remove(ctx, env, d, client, node)
@@ -307,7 +307,7 @@ func nodeReplaceCommand() cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := confirm(env, yes, node, node+" is emptied: what pods keep on its own disk is lost."); err != nil {
+			if err := confirm(ctx, env, yes, node, node+" is emptied: what pods keep on its own disk is lost."); err != nil {
 				return err
 			}
 			return flags.replace(ctx, env, d, client, node)

@@ -39,7 +39,7 @@ func nodeRevokeCommand() cli.Command {
 			if d.join == nil {
 				return noSecrets("revoke a card")
 			}
-			if err := confirm(env, yes, args[0], args[0]+" is locked out for good."); err != nil {
+			if err := confirm(ctx, env, yes, args[0], args[0]+" is locked out for good."); err != nil {
 				return err
 			}
 			return d.revoke(ctx, env, args[0])

@@ -21,7 +21,8 @@ func storageResetCommand() cli.Command {
 		Name:    "reset",
 		Summary: "erase the storage: all volumes, and what is on its devices",
 		Details: "Afterwards nodes and devices are as they were before `clusterctl deploy storage`, which\n" +
-			"may be run again at once. Volumes that are claimed are in the way: remove the claims first.",
+			"may be run again at once. Volumes that are claimed are in the way: remove the claims first. So is\n" +
+			"a node on which glusterd's pod does not run: what is on it would stay.",
 		Flags: func(flags *pflag.FlagSet) {
 			f.register(flags)
 			flags.BoolVar(&plan, "plan", false, "only list what would be erased")
@@ -46,7 +47,7 @@ func storageResetCommand() cli.Command {
 				return nil
 			}
 			if confirm == "" {
-				if confirm, err = cli.Ask(env, "Type the cluster's name to erase it: "); err != nil {
+				if confirm, err = cli.Ask(ctx, env, "Type the cluster's name to erase it: "); err != nil {
 					return err
 				}
 			}

@@ -50,6 +50,9 @@ func buildCommand() cli.Command {
 				return err
 			}
 			defer b.Close()
+			if err := refuseExpired(project, made.Cards); err != nil {
+				return err
+			}
 			return buildCards(ctx, env, b, made, out)
 		},
 	}

@@ -11,14 +11,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"picluster/imagebuilder/card"
 	"picluster/imagebuilder/image"
+	"picluster/imagebuilder/plan"
+	"picluster/imagebuilder/secrets"
 	"picluster/internal/golden"
 	"picluster/internal/lab"
 	"picluster/internal/lab/tool"
+	"picluster/internal/spec"
 )
 
 func TestMain(m *testing.M) {
@@ -97,6 +101,7 @@ func scripts(t *testing.T) testscript.Params {
 			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"aged":     aged,
 			"planted":  planted,
 			"flip":     flip,
 			"fsck":     fsck,
@@ -136,6 +141,25 @@ func rootDisk(t *testing.T) string {
 		}
 	}
 	return ""
+}
+
+// aged makes the secrets of a cluster as init would have made them some days ago:
+//
+//	aged cluster.yaml DAYS
+func aged(ts *testscript.TestScript, neg bool, args []string) {
+	var days int
+	if _, err := fmt.Sscan(args[1], &days); neg || err != nil {
+		ts.Fatalf("usage: aged FILE DAYS")
+	}
+	home := filepath.Dir(ts.MkAbs(args[0]))
+	cluster, err := spec.Parse(args[0], []byte(ts.ReadFile(args[0])), spec.References{Dir: home, Home: ts.Getenv("HOME")})
+	ts.Check(err)
+	dir := filepath.Join(home, "secrets")
+	ts.Check(os.RemoveAll(dir))
+	want := plan.Want(cluster)
+	want.Now = func() time.Time { return time.Now().AddDate(0, 0, -days) }
+	_, _, err = secrets.Init(dir, want)
+	ts.Check(err)
 }
 
 // planted fails when a secret, a line of the named files, stands in what the last

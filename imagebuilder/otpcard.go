@@ -80,7 +80,7 @@ func writeOTPCard(ctx context.Context, env cli.Env, t *target, b *base) error {
 	if err != nil {
 		return fmt.Errorf("make USB boot card: %w", err)
 	}
-	device, err := t.prepare(env, img.Size())
+	device, err := t.prepare(ctx, env, img.Size())
 	if err != nil {
 		return fmt.Errorf("write USB boot card: %w", err)
 	}

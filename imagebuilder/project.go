@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,8 @@ func loadSpec(file string) (*spec.Cluster, error) {
 // openBase opens the base image of a cluster and recognises it. With whole, all of
 // it is there and right.
 func (f *projectFlags) openBase(ctx context.Context, env cli.Env, cluster *spec.Cluster, whole bool) (*base, error) {
-	source := baseimage.Source{Location: cluster.Image.Source, SHA256: cluster.Image.SHA256}
+	// A file is where cluster.yaml says, seen from there; the path is empty for all else.
+	source := baseimage.Source{Location: cmp.Or(cluster.Image.Path, cluster.Image.Source), SHA256: cluster.Image.SHA256}
 	if f.image != "" {
 		source = baseimage.Source{Location: f.image}
 	}

@@ -67,7 +67,7 @@ func imageError(err error) error {
 	var size *baseimage.SizeError
 	switch {
 	case errors.As(err, &digest):
-		return cli.Exit(cli.Integrity, cli.Hint(err, "nothing was written; compare the digest with the publisher's, then download the file again"))
+		return cli.Exit(cli.Integrity, cli.Hint(err, "compare the digest with the publisher's, then download the file again"))
 	case errors.As(err, &corrupt):
 		return cli.Exit(cli.Integrity, cli.Hint(err, "download it again"))
 	case errors.As(err, &download):

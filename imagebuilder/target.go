@@ -22,7 +22,7 @@ type target struct {
 }
 
 // prepare refuses or asks, and takes the disk out of use. Nothing on it is changed.
-func (t *target) prepare(env cli.Env, size int64) (*card.Device, error) {
+func (t *target) prepare(ctx context.Context, env cli.Env, size int64) (*card.Device, error) {
 	device, err := card.Find(t.path)
 	if err != nil {
 		return nil, deviceError(err)
@@ -34,7 +34,10 @@ func (t *target) prepare(env cli.Env, size int64) (*card.Device, error) {
 	if err := device.Examine(); err != nil {
 		return nil, deviceError(err)
 	}
-	if err := t.admit(env, device, size); err != nil {
+	if err := t.admit(ctx, env, device, size); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := device.Release(); err != nil {
@@ -55,18 +58,18 @@ func (t *target) write(ctx context.Context, device *card.Device, img image.Disk,
 
 // admit returns nil when the disk may be written: nothing forbids it, the person
 // named it where that is demanded, and agreed to lose what is on it.
-func (t *target) admit(env cli.Env, d *card.Device, size int64) error {
+func (t *target) admit(ctx context.Context, env cli.Env, d *card.Device, size int64) error {
 	if err := forbidden(d, size); err != nil {
 		return err
 	}
 	showLoss(env, d)
 	if refusals := d.Refusals(size); len(refusals) > 0 {
-		return t.demandName(env, d, refusals)
+		return t.demandName(ctx, env, d, refusals)
 	}
 	if t.yes || d.Size == 0 {
 		return nil
 	}
-	answer, err := cli.Ask(env, fmt.Sprintf("Write to %s? All of the above will be lost. [y/N] ", d.Path))
+	answer, err := cli.Ask(ctx, env, fmt.Sprintf("Write to %s? All of the above will be lost. [y/N] ", d.Path))
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func refused(d *card.Device, r card.Refusal) error {
 }
 
 // demandName lets only those go on who show that they know which disk it is.
-func (t *target) demandName(env cli.Env, d *card.Device, refusals []card.Refusal) error {
+func (t *target) demandName(ctx context.Context, env cli.Env, d *card.Device, refusals []card.Refusal) error {
 	for _, r := range refusals {
 		fmt.Fprintf(env.Stderr, "Careful: it %s.\n", r.Reason)
 	}
@@ -100,7 +103,7 @@ func (t *target) demandName(env cli.Env, d *card.Device, refusals []card.Refusal
 	}
 	name := t.confirm
 	if name == "" && !t.yes {
-		answer, err := cli.Ask(env, "If you are sure, type its model or serial: ")
+		answer, err := cli.Ask(ctx, env, "If you are sure, type its model or serial: ")
 		if err != nil {
 			return err
 		}
@@ -151,13 +154,16 @@ func deviceError(err error) error {
 	var source *card.SourceError
 	switch {
 	case errors.As(err, &liar):
+		if liar.NotRestored != nil {
+			return cli.Exit(cli.Device, cli.Hint(err, "send it back"))
+		}
 		return cli.Exit(cli.Device, cli.Hint(err, "nothing on it was changed; send it back"))
 	case errors.As(err, &mismatch):
 		return cli.Exit(cli.Integrity, cli.Hint(err, "the card has no partition table, so no Pi boots from it; try another reader, then another card"))
 	case errors.As(err, &interrupted):
 		return cli.Hint(err, "the same command with --resume goes on where it stopped")
 	case errors.As(err, &source):
-		return imageError(err)
+		return cli.Hint(imageError(err), "the card has no partition table, so no Pi boots from it; write it again")
 	case errors.As(err, &release):
 		return cli.Exit(cli.Refused, cli.Hint(err, release.Hint))
 	}

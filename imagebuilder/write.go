@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -98,7 +97,7 @@ func (w *writeFlags) run(ctx context.Context, env cli.Env, devices []string) err
 	done := 0
 	for round := range slices.Chunk(names, atOnce) {
 		if w.all {
-			if _, err := cli.Ask(env, insert(round, devices, done, len(names))); err != nil {
+			if _, err := cli.Ask(ctx, env, insert(round, devices, done, len(names))); err != nil {
 				return err
 			}
 		}
@@ -149,7 +148,7 @@ func (w *writeFlags) choose(p *project, atOnce int) ([]string, error) {
 			return nil, err
 		}
 		if len(unwritten) == 0 || !slices.Contains(unwritten, w.node) {
-			return names, w.renew(p, w.node)
+			return names, w.refuseSecond(p, w.node)
 		}
 		return names, nil
 	case w.spare:
@@ -167,21 +166,4 @@ func (w *writeFlags) choose(p *project, atOnce int) ([]string, error) {
 		return unwritten, nil
 	}
 	return unwritten[:min(atOnce, len(unwritten))], nil
-}
-
-// renew gives a card that was written before a new identity. Two cards with the
-// same one would be the same machine to node0, which keeps only the first.
-func (w *writeFlags) renew(p *project, name string) error {
-	if !w.again {
-		ledger, err := p.bundle.Ledger()
-		if err != nil {
-			return err
-		}
-		last, _ := ledger.Last(name)
-		return cli.Exit(cli.Refused, cli.Hint(
-			fmt.Errorf("write card for %s: one was written on %s to %s", name, last.Time.Format(time.DateOnly), last.Device.Path),
-			"--again makes another one with a new identity; the older card is then no use any more"))
-	}
-	_, err := p.bundle.Renew(name, plan.Want(p.cluster))
-	return err
 }

@@ -76,10 +76,13 @@ func (w *writeFlags) round(ctx context.Context, env cli.Env, p *project, b *base
 			return err
 		}
 		fmt.Fprintf(env.Stderr, "Card for %s (%s) of cluster %s, %s.\n", name, o.made.Cards[0].Config.Role, p.cluster.Name, b.info.Name)
-		if o.device, err = o.target.prepare(env, o.img.Size()); err != nil {
+		if o.device, err = o.target.prepare(ctx, env, o.img.Size()); err != nil {
 			return fmt.Errorf("write card for %s: %w", name, err)
 		}
 		orders[i] = o
+	}
+	if err := w.renew(env, p, b, orders); err != nil {
+		return err
 	}
 	shown := newBoard(env.Stderr, len(orders))
 	var writing sync.WaitGroup

@@ -73,7 +73,9 @@ func (g *getter) unpackLocal(ctx context.Context, f *os.File, s *source, d decod
 	if fresh, err := g.isNew(f, d, o); err != nil {
 		return nil, err
 	} else if fresh {
-		return g.unpack(ctx, s, d, o, g.besideUnpacking(ctx, f, o))
+		digest, stop := g.besideUnpacking(ctx, f, o)
+		defer stop()
+		return g.unpack(ctx, s, d, o, digest)
 	}
 	digest, err := g.localDigest(ctx, f, o)
 	if err != nil {
@@ -87,9 +89,10 @@ func (g *getter) unpackLocal(ctx context.Context, f *os.File, s *source, d decod
 
 // isNew reports whether the digest of a file can have no say in what is done with
 // it: nothing is published to compare it with, and no image is in the cache that
-// could be the one in it.
+// could be the one in it. Only a size that is certain tells: Zstandard's is that of
+// the first frame.
 func (g *getter) isNew(f *os.File, d decoder, o *origin) (bool, error) {
-	if o.sha256 != "" || d.imageSize() == 0 {
+	if o.sha256 != "" || d.sizes() == nil {
 		return false, nil
 	}
 	there, err := g.Cache.hasSize(d.imageSize())
@@ -97,8 +100,10 @@ func (g *getter) isNew(f *os.File, d decoder, o *origin) (bool, error) {
 }
 
 // besideUnpacking finds out a file's digest while the file is decompressed: the
-// second that half a gigabyte takes would be one in which nothing is written.
-func (g *getter) besideUnpacking(ctx context.Context, f *os.File, o *origin) promise {
+// second that half a gigabyte takes would be one in which nothing is written. stop
+// gives up, and waits until neither the file nor the cache is used any more.
+func (g *getter) besideUnpacking(ctx context.Context, f *os.File, o *origin) (digest promise, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	quiet := *g
 	quiet.Progress = nil // decompressing is what the user watches
 	type result struct {
@@ -110,7 +115,11 @@ func (g *getter) besideUnpacking(ctx context.Context, f *os.File, o *origin) pro
 		digest, err := quiet.localDigest(ctx, f, o)
 		done <- result{digest, err}
 	}()
-	return sync.OnceValues(func() (string, error) { r := <-done; return r.digest, r.err })
+	digest = sync.OnceValues(func() (string, error) { r := <-done; return r.digest, r.err })
+	return digest, func() {
+		cancel()
+		_, _ = digest()
+	}
 }
 
 func (g *getter) waiting() { g.Log.Info("waiting for another process that obtains the same image") }

@@ -81,7 +81,12 @@ func (q *Request) files(ctx context.Context, from v1.Image, image *payload.Image
 	shown := what + ", " + image.Name[strings.LastIndexByte(image.Name, '/')+1:]
 	for i, layer := range layers {
 		ref := blob.Ref{SHA256: manifest.Layers[i].Digest.Hex, Size: manifest.Layers[i].Size}
-		if err := q.keep(ctx, ref, image.Name, layer.Compressed, func(n int) {
+		before := done
+		open := func() (io.ReadCloser, error) {
+			done = before // what came of a try that broke off comes again
+			return layer.Compressed()
+		}
+		if err := q.keep(ctx, ref, image.Name, open, func(n int) {
 			done += int64(n)
 			q.progress(shown, done, total)
 		}); err != nil {

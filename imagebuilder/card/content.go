@@ -110,13 +110,17 @@ func lookAtFAT(disk io.ReaderAt, start, size int64) (label string, c Content) {
 		return label, Foreign
 	}
 	c = Empty
+	there := map[string]bool{}
 	for _, f := range files {
-		switch name := strings.ToLower(f.Name); {
-		case name == "cmdline.txt", name == "config.txt", name == "bootcode.bin":
-			return label, RaspberryPi
-		case !systemFile(name):
+		name := strings.ToLower(f.Name)
+		there[name] = true
+		if !systemFile(name) {
 			c = Foreign
 		}
+	}
+	// One of them alone proves nothing: 3D printers have a config.txt too.
+	if there["config.txt"] && (there["cmdline.txt"] || there["bootcode.bin"]) {
+		c = RaspberryPi
 	}
 	return label, c
 }

@@ -29,6 +29,9 @@ func TestLook_recognisesWhatPeopleHaveOnCards(t *testing.T) {
 			}
 			return tool.Run(ctx, "mmd", "-i", path, "::DCIM")
 		}, "vfat", Foreign},
+		{"a 3D printer's", fatWith("config.txt", "firmware.bin"), "vfat", Foreign},
+		{"a Pi's", fatWith("CONFIG.TXT", "cmdline.txt"), "vfat", RaspberryPi},
+		{"a card for the USB boot bit", fatWith("bootcode.bin", "config.txt"), "vfat", RaspberryPi},
 		{"only what Windows leaves", func(path string) error {
 			if err := tool.Run(ctx, "mkfs.vfat", "-F", "32", path); err != nil {
 				return err
@@ -124,6 +127,26 @@ func TestExamine_aPisCardIsAPis(t *testing.T) {
 		if len(d.Volumes) != 2 || d.Volumes[0].Content != RaspberryPi || d.Volumes[1].Content != RaspberryPi {
 			t.Errorf("%s: %+v", l, d.Volumes)
 		}
+	}
+}
+
+// fatWith makes a FAT with some files.
+func fatWith(names ...string) func(path string) error {
+	return func(path string) error {
+		ctx := context.Background()
+		if err := tool.Run(ctx, "mkfs.vfat", "-F", "32", path); err != nil {
+			return err
+		}
+		content := path + ".txt"
+		if err := os.WriteFile(content, []byte("speed=9\n"), 0o600); err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := tool.Run(ctx, "mcopy", "-i", path, content, "::"+name); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 

@@ -3,6 +3,7 @@ package card
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"slices"
 )
 
@@ -18,7 +19,7 @@ const smallestLiar = 64 << 20
 // places, written before it. What stood at the places is put back.
 func probe(o *disk) error {
 	places := probePlaces(o.size)
-	var saved, marks [][]byte
+	var saved [][]byte
 	for _, at := range places {
 		old := aligned(blockSize)
 		if err := o.readAt(old, at); err != nil {
@@ -26,40 +27,48 @@ func probe(o *disk) error {
 		}
 		saved = append(saved, old)
 	}
-	written := 0
-	err := func() error {
-		for _, at := range places {
-			mark := aligned(blockSize)
-			rand.Read(mark)
-			if err := o.writeAt(mark, at); err != nil {
-				return err
-			}
-			marks = append(marks, mark)
-			written++
+	written, err := mark(o, places)
+	notRestored := restore(o, places[:written], saved)
+	if liar := (*LiarError)(nil); errors.As(err, &liar) {
+		liar.NotRestored = notRestored
+		return liar
+	}
+	return errors.Join(err, notRestored)
+}
+
+// mark writes marks and reads them back. It returns how many were written.
+func mark(o *disk, places []int64) (written int, err error) {
+	var marks [][]byte
+	for _, at := range places {
+		m := aligned(blockSize)
+		rand.Read(m)
+		if err := o.writeAt(m, at); err != nil {
+			return len(marks), err
 		}
-		if err := o.sync(); err != nil {
-			return err
+		marks = append(marks, m)
+	}
+	if err := o.sync(); err != nil {
+		return len(marks), err
+	}
+	got := aligned(blockSize)
+	for i, at := range places {
+		if err := o.readAt(got, at); err != nil {
+			return len(marks), err
 		}
-		got := aligned(blockSize)
-		for i, at := range places {
-			if err := o.readAt(got, at); err != nil {
-				return err
-			}
-			if !bytes.Equal(got, marks[i]) {
-				return &LiarError{Path: o.path, Size: o.size, Beyond: lie(places, i, marks, got)}
-			}
-		}
-		return nil
-	}()
-	for i := range written {
-		if e := o.writeAt(saved[i], places[i]); err == nil {
-			err = e
+		if !bytes.Equal(got, marks[i]) {
+			return len(marks), &LiarError{Path: o.path, Size: o.size, Beyond: lie(places, i, marks, got)}
 		}
 	}
-	if e := o.sync(); err == nil {
-		err = e
+	return len(marks), nil
+}
+
+// restore puts back what stood at the places: as much of it as goes.
+func restore(o *disk, places []int64, saved [][]byte) error {
+	var failed []error
+	for i, at := range places {
+		failed = append(failed, o.writeAt(saved[i], at))
 	}
-	return err
+	return errors.Join(append(failed, o.sync())...)
 }
 
 // lie returns the place that is not there: the one whose mark was found at place

@@ -99,12 +99,20 @@ type LiarError struct {
 	Path   string
 	Size   int64 // what it says
 	Beyond int64 // the first byte tried that is not there
+
+	NotRestored error // why what stood at the places tried is not back; usually nil
 }
 
 func (e *LiarError) Error() string {
-	return fmt.Sprintf("try %s: it says that it has %.1f GB, but does not keep what is written at %.1f GB: "+
+	text := fmt.Sprintf("try %s: it says that it has %.1f GB, but does not keep what is written at %.1f GB: "+
 		"a counterfeit or broken card", e.Path, float64(e.Size)/1e9, float64(e.Beyond)/1e9)
+	if e.NotRestored != nil {
+		text += fmt.Sprintf("; what stood there is not put back: %v", e.NotRestored)
+	}
+	return text
 }
+
+func (e *LiarError) Unwrap() error { return e.NotRestored }
 
 // InterruptedError says that writing was stopped in the middle.
 type InterruptedError struct {

@@ -46,10 +46,11 @@ type Report struct {
 
 // Write writes the image to the disk that Examine described and Release freed.
 //
-// The first mebibyte is cleared first and the partition table is written last,
-// after everything else was flushed and, with Verify, read back: whatever stops
-// Write, even the power, leaves a card that no Pi boots instead of one that half
-// works. The error is a *LiarError when the disk has less room than it says,
+// First the disk is tried, which leaves it as it was unless the power goes meanwhile.
+// Then the first mebibyte is cleared, and the partition table is written last, after
+// everything else was flushed and, with Verify, read back: from the clearing on,
+// whatever stops Write, even the power, leaves a card that no Pi boots instead of one
+// that half works. The error is a *LiarError when the disk has less room than it says,
 // a *MismatchError when it does not give back what was written, an
 // *InterruptedError when ctx ended after the first byte was written.
 func Write(ctx context.Context, shown *Device, img image.Disk, o Options) (*Report, error) {
@@ -68,6 +69,9 @@ func write(ctx context.Context, target *disk, img image.Disk, o Options) (*Repor
 	}
 	// What is in use of the image comes first: reading it may fail.
 	j := &job{img: img, target: target, options: o, sums: Sums{chunks(used(img, o.Mapped))}}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if target.sector > 0 {
 		if err := probe(target); err != nil {
 			return nil, err

@@ -148,9 +148,10 @@ func (v *Volume) remove(path string) error {
 // clusters are freed, as many as wanted are allocated, and fill writes them.
 // Nothing is changed if there are too few.
 //
-// The order is data, table, directory, free count: a disk pulled in between has
-// at worst clusters that belong to nobody. Freeing comes first nevertheless, in
-// memory, so that replacing a file needs room for one of the two.
+// The order is data, table, directory, free count: with a new file, a disk pulled in
+// between has at worst clusters that belong to nobody. With one that is replaced or
+// removed, the directory may still name clusters that are free or hold new data: freeing
+// comes first, in memory, so that replacing a file needs room for one of the two.
 func (v *Volume) edit(d *directory, old []uint32, wanted int, fill func(chain []uint32) error) error {
 	if v.stopped != nil {
 		return v.stopped

@@ -59,8 +59,7 @@ type Card struct {
 	Edits  []Edit
 }
 
-// EditsOf returns all edits of one card, the common ones first. node.json is the
-// last: a card without it is one whose writing did not finish.
+// EditsOf returns all edits of one card, the common ones first.
 func (p *Plan) EditsOf(c Card) []Edit {
 	return append(append([]Edit{}, p.Edits...), c.Edits...)
 }
@@ -91,7 +90,8 @@ func Make(in Inputs) (*Plan, error) {
 }
 
 // UnknownDigest stands for the image's until that is known: with it, a plan has all
-// sizes right, and what is wrong with it shows before anything is written.
+// sizes right, and what is wrong with it shows before anything is written. Only that a
+// payload was gathered for another image shows later, when the digest is known.
 var UnknownDigest = strings.Repeat("0", 64)
 
 // Supports refuses what an image of that name is not able to do, before anything is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Exit codes, the same in all three programs.
@@ -86,11 +87,11 @@ func Hint(err error, hint string) error {
 	return &hintError{err, hint}
 }
 
-// hintsOf returns the hints along err's chain, outermost first.
+// hintsOf returns the hints along err's chain, outermost first, each of them once.
 func hintsOf(err error) []string {
 	var hints []string
 	for err != nil {
-		if h, ok := err.(*hintError); ok {
+		if h, ok := err.(*hintError); ok && !slices.Contains(hints, h.hint) {
 			hints = append(hints, h.hint)
 		}
 		err = errors.Unwrap(err)

@@ -45,13 +45,18 @@ func NewProgress(w io.Writer) *Progress {
 }
 
 // Show says that done of total bytes of the stage are done. total 0 means that
-// nobody knows. A new stage name ends the stage before.
+// nobody knows. A new stage name ends the stage before. Servers are wrong about sizes:
+// more than all counts as all.
 func (p *Progress) Show(stage string, done, total int64) {
 	now := p.now()
+	if total > 0 {
+		done = min(done, total)
+	}
 	if stage != p.stage {
 		p.Done()
 		p.stage, p.began, p.first, p.percent, p.drawn = stage, now, done, -1, time.Time{}
 	}
+	p.first = min(p.first, done) // a part that is begun anew counts once
 	p.last = [2]int64{done, total}
 	switch {
 	case p.width == 0:

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,22 @@ func TestProgress_barHasRateAndTimeLeft(t *testing.T) {
 	}
 }
 
+// A server that sends more than it said, or a part that is counted twice.
+func TestProgress_moreThanAllIsAll(t *testing.T) {
+	now := time.Unix(0, 0)
+	for _, width := range []int{0, 79} {
+		var out bytes.Buffer
+		p := &Progress{w: &out, width: width, now: func() time.Time { now = now.Add(2 * time.Second); return now }}
+		p.Show("get", 900, 1000)
+		p.Show("get", 300, 1000)
+		p.Show("get", 1500, 1000)
+		p.Done()
+		if got := out.String(); !strings.Contains(got, "100 %") || strings.Contains(got, "150 %") || strings.Contains(got, "-") {
+			t.Errorf("printed %q", got)
+		}
+	}
+}
+
 func TestBytes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 1<<20 - 1: "1.0 MiB", 15 << 30: "15.0 GiB", 1 << 60: "1024.0 PiB"} {
 		if got := Bytes(n); got != want {
@@ -74,11 +91,32 @@ func TestAsk_takesOneLineEach(t *testing.T) {
 	var out bytes.Buffer
 	env := Env{Stdin: in, Stderr: &out}
 	for _, want := range []string{"yes", "second", "last"} {
-		if got, err := Ask(env, "? "); got != want || err != nil {
+		if got, err := Ask(t.Context(), env, "? "); got != want || err != nil {
 			t.Errorf("answer is %q, %v, want %q", got, err, want)
 		}
 	}
-	if _, err := Ask(env, "? "); CodeOf(err) != Usage {
+	if _, err := Ask(t.Context(), env, "? "); CodeOf(err) != Usage {
 		t.Errorf("with nobody there the error is %v", err)
+	}
+}
+
+// read is a reader that is a function.
+type read func([]byte) (int, error)
+
+func (r read) Read(p []byte) (int, error) { return r(p) }
+
+func TestAsk_interruptedWhileItWaits(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	keyboard := read(func([]byte) (int, error) {
+		interrupt()
+		select {} // nobody types anything any more
+	})
+	var out bytes.Buffer
+	if _, err := Ask(ctx, Env{Stdin: keyboard, Stderr: &out}, "Sure? "); CodeOf(err) != interrupted || out.String() != "Sure? \n" {
+		t.Errorf("error %v, printed %q", err, out.String())
+	}
+	out.Reset()
+	if _, err := Ask(ctx, Env{Stdin: strings.NewReader("y\n"), Stderr: &out}, "Sure? "); CodeOf(err) != interrupted || out.Len() > 0 {
+		t.Errorf("asked after the interrupt: error %v, printed %q", err, out.String())
 	}
 }

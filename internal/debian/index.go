@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -265,16 +264,4 @@ func (r *Reader) fetch(ctx context.Context, into blob.Store, at *url.URL, ref bl
 		return "", &UntrustedError{Source: web.Shown(at), Reason: "it is not what the signed list says", Err: err}
 	}
 	return file, err
-}
-
-// Versions returns what is offered under a name, newest first.
-func (x *Index) Versions(name string) []*Package {
-	var found []*Package
-	for _, p := range x.Packages {
-		if p.Name == name {
-			found = append(found, p)
-		}
-	}
-	slices.SortStableFunc(found, func(a, b *Package) int { return Compare(b.Version, a.Version) })
-	return found
 }

@@ -187,6 +187,18 @@ func TestOpen_refusesAnOlderReleaseThanItSaw(t *testing.T) {
 	}
 }
 
+// offered is the first package of that name.
+func offered(t *testing.T, x *Index, name string) *Package {
+	t.Helper()
+	for _, p := range x.Packages {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("there is no package %s", name)
+	return nil
+}
+
 func TestFetch_believesNoChangedPackage(t *testing.T) {
 	key := debiantest.NewKey(t, "archive")
 	files := repo(key).Files(t)
@@ -196,7 +208,7 @@ func TestFetch_believesNoChangedPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := x.Versions("tool")[0]
+	p := offered(t, x, "tool")
 	changed := maps.Clone(files)
 	data := bytes.Clone(files["pool/main/tool_1.0-1_arm64.deb"])
 	data[len(data)-20] ^= 1
@@ -229,7 +241,7 @@ func TestFetch_goesOnWhereItStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := x.Versions("tool")[0]
+	p := offered(t, x, "tool")
 	whole := program.Bytes()
 	var ranges []string
 	server.Spoil = func(w http.ResponseWriter, q *http.Request) bool {

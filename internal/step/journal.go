@@ -13,8 +13,9 @@ import (
 	"picluster/internal/durable"
 )
 
-// Sizes in bytes: a journal found larger than maxJournal is cut back to its last
-// keepJournal. A run of 50 steps writes about 10 kB.
+// Sizes in bytes: a journal larger than maxJournal is cut back to its last
+// keepJournal, when it is opened and before it grows further: a run that keeps failing
+// tries again for weeks. A run of 50 steps writes about 10 kB.
 const (
 	maxJournal  = 1 << 20
 	keepJournal = 1 << 18
@@ -103,6 +104,24 @@ func (j *Journal) rewrite(kept []byte, n int) error {
 	return j.file.Sync()
 }
 
+// trim cuts an open journal that has grown too large back to its end.
+func (j *Journal) trim() error {
+	if j.size <= maxJournal {
+		return nil
+	}
+	data := make([]byte, j.size)
+	if _, err := j.file.ReadAt(data, 0); err != nil {
+		return err
+	}
+	kept := tail(data)
+	if err := j.rewrite(kept, len(data)); err != nil {
+		j.size = 0
+		return errors.Join(err, j.file.Truncate(0))
+	}
+	j.size = int64(len(kept))
+	return nil
+}
+
 // Close lets another run have the journal.
 func (j *Journal) Close() error { return j.file.Close() }
 
@@ -116,6 +135,9 @@ func (j *Journal) append(e Event) error {
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(e); err != nil {
+		return err
+	}
+	if err := j.trim(); err != nil {
 		return err
 	}
 	j.fault("append")

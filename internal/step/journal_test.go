@@ -102,6 +102,29 @@ func TestJournal_staysSmall(t *testing.T) {
 	}
 }
 
+// A run that keeps failing has the journal open for weeks.
+func TestJournal_staysSmallWhileItIsOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	line := `{"time":"2026-03-01T12:00:00Z","stage":"soup","step":"water","n":2,"of":3,"event":"unchanged"}` + "\n"
+	if err := os.WriteFile(path, []byte(strings.Repeat(line, 1<<20/len(line))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cook(t, path, newPot("pot"))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := read(t, path)
+	if len(data) > 1<<18+1<<12 || !bytes.HasPrefix(data, []byte(line)) || len(events) != bytes.Count(data, []byte("\n")) {
+		t.Errorf("the journal has %d bytes and %d events in %d lines", len(data), len(events), bytes.Count(data, []byte("\n")))
+	}
+	whole := filepath.Join(t.TempDir(), "journal")
+	cook(t, whole, newPot("pot"))
+	if want := read(t, whole); !slices.Equal(events[max(0, len(events)-len(want)):], want) {
+		t.Errorf("it does not end in what happened: %v", events[max(0, len(events)-len(want)):])
+	}
+}
+
 func TestJournal_fullDiskIsNoFailureAndLeavesNoHalfLine(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", dir).CombinedOutput(); err != nil {
