@@ -82,6 +82,8 @@ func failure(err error) error {
 		return nil
 	case errors.Is(err, engine.ErrNotFound):
 		code = codes.NotFound
+	case errors.Is(err, engine.ErrName):
+		code = codes.InvalidArgument
 	case errors.Is(err, engine.ErrInUse):
 		code = codes.FailedPrecondition
 	case errors.Is(err, allocator.ErrNoSpace):

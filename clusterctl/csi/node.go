@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -80,29 +81,35 @@ func (n *Node) stage(ctx context.Context, volume string, hosts []string, at stri
 	if err != nil {
 		return err
 	}
-	if m, ok := all.at(at); ok {
+	m, mounted := all.at(at)
+	if mounted {
 		if m.volume() != volume {
 			return fmt.Errorf("mount volume %s: %s is mounted there", volume, m.Source)
 		}
-		if n.alive(ctx, at) == nil {
-			return nil
-		}
-		if err := n.run(ctx, "umount", "--lazy", at); err != nil {
+		if lost, err := n.lost(ctx, at); err != nil || !lost {
 			return err
 		}
-	}
-	options := append([]string{"log-level=WARNING"}, flags...)
-	if len(hosts) > 1 { // whom to ask for the volume's bricks if the first one is away
-		options = append(options, "backup-volfile-servers="+strings.Join(hosts[1:], ":"))
-	}
-	if err := n.Host.Write(ctx, at, host.File{Mode: fs.ModeDir | 0o750}); err != nil {
-		return err
 	}
 	note, err := json.Marshal(stageNote{Hosts: hosts, Flags: flags})
 	if err == nil {
 		err = n.Host.Write(ctx, notePath(at), host.File{Mode: 0o600, Data: note})
 	}
 	if err != nil {
+		return err
+	}
+	if mounted {
+		return n.renew(ctx, volume, hosts, at, flags)
+	}
+	return n.mount(ctx, volume, hosts, at, flags)
+}
+
+// mount starts a client.
+func (n *Node) mount(ctx context.Context, volume string, hosts []string, at string, flags []string) error {
+	options := append([]string{"log-level=WARNING"}, flags...)
+	if len(hosts) > 1 { // whom to ask for the volume's bricks if the first one is away
+		options = append(options, "backup-volfile-servers="+strings.Join(hosts[1:], ":"))
+	}
+	if err := n.Host.Write(ctx, at, host.File{Mode: fs.ModeDir | 0o750}); err != nil {
 		return err
 	}
 	program, err := n.mountProgram(ctx)
@@ -131,11 +138,6 @@ type stageNote struct{ Hosts, Flags []string }
 
 func notePath(staged string) string { return staged + ".json" }
 
-// alive asks the file system for its size, which the client must answer.
-func (n *Node) alive(ctx context.Context, at string) error {
-	return n.run(ctx, "stat", "--file-system", "--format=%b", at)
-}
-
 // NodeUnstageVolume implements csi.NodeServer.
 func (n *Node) NodeUnstageVolume(ctx context.Context, q *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
 	if err := required(map[string]bool{"volume id": q.VolumeId != "", "staging path": q.StagingTargetPath != ""}); err != nil {
@@ -147,7 +149,10 @@ func (n *Node) NodeUnstageVolume(ctx context.Context, q *csi.NodeUnstageVolumeRe
 	}
 	defer end()
 	at := path.Clean(q.StagingTargetPath)
-	err = n.unmount(ctx, at)
+	err = n.dropSpare(ctx, at)
+	if err == nil {
+		err = n.unmount(ctx, at)
+	}
 	if err == nil {
 		err = n.Host.Remove(ctx, notePath(at))
 	}
@@ -181,8 +186,15 @@ func (n *Node) publish(ctx context.Context, q *csi.NodePublishVolumeRequest, sta
 	if err != nil {
 		return failure(err)
 	}
-	if m, ok := all.at(staged); !ok || m.volume() != q.VolumeId {
+	note, noted := n.noteOf(ctx, staged)
+	m, ok := all.at(staged)
+	if !ok && !noted || ok && m.volume() != q.VolumeId {
 		return status.Errorf(codes.FailedPrecondition, "volume %s is not staged at %s", q.VolumeId, staged)
+	}
+	if noted { // its client may have died since
+		if err := n.stage(ctx, q.VolumeId, note.Hosts, staged, note.Flags); err != nil {
+			return failure(err)
+		}
 	}
 	mode := q.VolumeCapability.GetAccessMode().GetMode()
 	readOnly := q.Readonly || mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY || mode == csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
@@ -190,9 +202,10 @@ func (n *Node) publish(ctx context.Context, q *csi.NodePublishVolumeRequest, sta
 		if m.volume() != q.VolumeId || m.readOnly() != readOnly {
 			return status.Errorf(codes.AlreadyExists, "%s is mounted at %s in another way", m.Source, target)
 		}
-		return nil
+		return failure(n.bindAnew(ctx, staged, m))
 	}
-	if mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER && len(all.of(q.VolumeId)) > 1 {
+	isPods := func(m mount) bool { return m.Target != staged && m.Target != sparePath(staged) }
+	if mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER && slices.ContainsFunc(all.of(q.VolumeId), isPods) {
 		return status.Errorf(codes.FailedPrecondition, "volume %s is for one pod, and another one has it", q.VolumeId)
 	}
 	if err := n.Host.Write(ctx, target, host.File{Mode: fs.ModeDir | 0o750}); err != nil {
@@ -285,7 +298,7 @@ func (n *Node) NodeGetVolumeHealth(ctx context.Context, q *csi.NodeGetVolumeHeal
 	}
 	var dead []string
 	for _, m := range all.of(q.VolumeId) {
-		if n.alive(ctx, m.Target) != nil {
+		if lost, err := n.lost(ctx, m.Target); lost || err != nil {
 			dead = append(dead, m.Target)
 		}
 	}
@@ -293,7 +306,7 @@ func (n *Node) NodeGetVolumeHealth(ctx context.Context, q *csi.NodeGetVolumeHeal
 	if dead != nil {
 		health.HealthStatuses = []*csi.VolumeHealth_VolumeHealthEntry{{
 			Status: csi.VolumeHealthErrorType_INACCESSIBLE, Reason: "ClientDied",
-			Message: "the client of these mounts has died: " + strings.Join(dead, ", "),
+			Message: "the client of these mounts has died, or does not answer: " + strings.Join(dead, ", "),
 		}}
 	}
 	return &csi.NodeGetVolumeHealthResponse{VolumeHealth: health}, nil

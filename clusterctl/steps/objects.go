@@ -71,10 +71,14 @@ func restartWith(objects []*kube.Object, deployment, configMap string) error {
 		if err != nil {
 			return err
 		}
-		digest := fmt.Sprintf("%.8x", sha256.Sum256(data))
-		return set(objects, "Deployment", deployment, digest, "spec", "template", "metadata", "annotations", "picluster/config")
+		return restartOn(objects, deployment, fmt.Sprintf("%.8x", sha256.Sum256(data)))
 	}
 	return fmt.Errorf("fill in manifest: it has no ConfigMap %s", configMap)
+}
+
+// restartOn makes a Deployment start its pods anew when the digest is another one.
+func restartOn(objects []*kube.Object, deployment, digest string) error {
+	return set(objects, "Deployment", deployment, digest, "spec", "template", "metadata", "annotations", "picluster/config")
 }
 
 // set fills a field of the one object of a kind and name.

@@ -40,7 +40,8 @@ func Addons() []Addon {
 	return []Addon{
 		{Name: "cni", Summary: "the pod network", Unwanted: always, Deploy: deployNetwork, Remove: removeNetwork,
 			Loses: "every pod loses its network until another pod network is deployed"},
-		{Name: "storage", Summary: "replicated storage on the nodes, and its StorageClass", Unwanted: unwantedStorage, Deploy: deployStorage, Remove: removeStorage},
+		{Name: "storage", Summary: "replicated storage on the nodes, and its StorageClass", Unwanted: unwantedStorage, Deploy: deployStorage, Remove: removeStorage,
+			Loses: "the list of its devices; what is on them stays, and keeps them from being given again: `clusterctl storage reset` erases it, and removes the storage too"},
 		{Name: "registry", Summary: "a container registry inside the cluster", Unwanted: unwantedRegistry, Deploy: deployRegistry, Remove: removeRegistry,
 			Loses: "all images that were pushed to it"},
 		{Name: "dashboard", Summary: "a web page that shows the cluster", Unwanted: unwantedDashboard, Deploy: deployDashboard, Remove: removeDashboard},

@@ -1,7 +1,9 @@
 package steps
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -75,11 +77,17 @@ func workload(kind, name string) kube.Ref {
 
 // removeStorage leaves what is on the devices as it is: `storage reset` erases it.
 func removeStorage(e Env) ([]kube.Step, error) {
+	steps, err := storageAbsent(e)
+	return append([]kube.Step{NoVolumes{}, NoneInPool{}}, steps...), err
+}
+
+// storageAbsent lists what takes the objects away.
+func storageAbsent(e Env) ([]kube.Step, error) {
 	objects, err := allOf("storage")
 	if err != nil {
 		return nil, err
 	}
-	steps := append([]kube.Step{NoVolumes{}}, absent(objects)...)
+	steps := absent(objects)
 	for _, n := range e.Cluster.Nodes {
 		steps = append(steps, StorageNode{Node: n.Name, Not: true})
 	}
@@ -105,6 +113,14 @@ func storageObjects(c *spec.Cluster) ([]*kube.Object, error) {
 		args[StorageController] = []any{"controller", "--bricks=" + c.Storage.Bricks, "--allow=" + c.Network.ClusterSubnet.Masked().String()}
 	} else { // glusterd runs elsewhere
 		objects = slices.DeleteFunc(objects, func(o *kube.Object) bool { return o.GetKind() == "DaemonSet" && o.GetName() == pods.Daemon })
+	}
+	if key := c.Storage.Heketi.Key; !key.IsZero() {
+		// The controller reads it once. Two bytes tell that it has changed, and whoever may
+		// see Deployments but no Secrets next to nothing of it.
+		digest := fmt.Sprintf("%.2x", sha256.Sum256([]byte(key.Reveal())))
+		if err := restartOn(objects, StorageController, digest); err != nil {
+			return nil, err
+		}
 	}
 	for _, o := range objects {
 		if slices.Contains(working, o.GetKind()) {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"picluster/clusterctl/gluster"
 	"picluster/clusterctl/gluster/pods"
 	"picluster/clusterctl/kube"
 	"picluster/internal/step"
@@ -18,10 +16,6 @@ import (
 // replaced one after the other, and the next only when all volumes are whole again: two
 // copies of three that are away at a time stop who writes.
 type Renewed struct{}
-
-// healTime is how long a node's bricks may take to catch up with what was written while
-// it was away.
-const healTime = time.Hour
 
 // Name implements Step.
 func (Renewed) Name() string { return "glusterd of the present form" }
@@ -104,48 +98,4 @@ func WaitGlusterd(ctx context.Context, on *kube.Client, node string) error {
 		_, err := pods.Nodes{Kube: on}.On(ctx, node)
 		return err
 	})
-}
-
-// WaitWhole waits until all bricks of all volumes are connected and none has anything to
-// heal.
-func WaitWhole(ctx context.Context, on *kube.Client) error {
-	return step.Wait{For: "volumes to be whole", Limit: healTime, Every: 5 * time.Second}.Until(ctx, func(ctx context.Context) error {
-		why, err := NotWhole(ctx, on)
-		if err == nil && why != "" {
-			err = errors.New(why)
-		}
-		return err
-	})
-}
-
-// NotWhole says in a sentence which volume is not whole, and why; "" if all are, or
-// there is no storage yet.
-func NotWhole(ctx context.Context, on *kube.Client) (string, error) {
-	state, err := pods.Store{Kube: on}.Load(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, c := range state.Clusters {
-		cli, ok, err := pods.Nodes{Kube: on}.Speaker(ctx, c)
-		if err != nil || !ok {
-			return "", err
-		}
-		volumes, err := cli.Volumes(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, v := range volumes {
-			if !v.Started {
-				continue
-			}
-			bricks, err := cli.Heal(ctx, v.Name)
-			if err != nil {
-				return "", err
-			}
-			if why := gluster.Healed(bricks); why != "" {
-				return "volume " + v.Name + ": " + why, nil
-			}
-		}
-	}
-	return "", nil
 }

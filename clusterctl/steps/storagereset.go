@@ -4,38 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 
-	"picluster/clusterctl/gluster"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"picluster/clusterctl/gluster/brick"
 	"picluster/clusterctl/gluster/daemon"
 	"picluster/clusterctl/gluster/engine"
 	"picluster/clusterctl/gluster/pods"
 	"picluster/clusterctl/kube"
 	"picluster/internal/cli"
+	"picluster/internal/host"
 )
 
 // ResetStorage lists what takes the storage away with all that it holds, and what that
-// is, in words.
+// is, in words. It refuses before anything is gone if a node cannot be looked at: what is
+// on that one would stay, and with the namespace goes the list of devices.
 func ResetStorage(ctx context.Context, e Env, on *kube.Client) (stages []kube.Stage, lost []string, err error) {
-	state, err := pods.Store{Kube: on}.Load(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
 	kind, ok := engine.Backends[e.Cluster.Storage.Bricks]
 	if !ok {
 		return nil, nil, cli.Exit(cli.Usage, errors.New("reset storage: by cluster.yaml no node of the cluster holds data"))
 	}
-	erase := []kube.Step{NoVolumes{}, kube.Absent{Ref: workload("Deployment", StorageController)}}
-	for _, c := range state.Clusters {
-		for _, n := range c.Nodes {
-			erase = append(erase, Erased{Node: n.Manage, kind: kind})
-			for _, d := range n.Devices {
-				lost = append(lost, "all that is on "+d.Name+" of "+n.Manage)
-			}
-		}
+	nodes, lost, err := holders(ctx, e, on)
+	if err != nil {
+		return nil, nil, err
 	}
-	remove, err := removeStorage(e)
+	erase := []kube.Step{NoVolumes{}, kube.Absent{Ref: workload("Deployment", StorageController)}}
+	for _, node := range nodes {
+		s := Erased{Node: node, kind: kind}
+		if _, err := s.Check(ctx, on); err != nil {
+			return nil, nil, fmt.Errorf("reset storage: %w", err)
+		}
+		erase = append(erase, s)
+	}
+	remove, err := storageAbsent(e)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,6 +47,47 @@ func ResetStorage(ctx context.Context, e Env, on *kube.Client) (stages []kube.St
 		lost = []string{"nothing but its objects in Kubernetes"}
 	}
 	return []kube.Stage{{Name: "erase", Steps: erase}, {Name: "remove", Steps: remove}}, lost, nil
+}
+
+// holders lists the nodes that may hold data, by what the controller knows or by
+// cluster.yaml, and what is lost on each. The controller of a storage that was removed
+// before knows of none. A node that is not in the cluster is beyond reach, which is said.
+func holders(ctx context.Context, e Env, on *kube.Client) (nodes, lost []string, err error) {
+	state, err := pods.Store{Kube: on}.Load(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	joined, err := on.NodeNames(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var all []string
+	devices := map[string][]string{}
+	for _, c := range state.Clusters {
+		for _, n := range c.Nodes {
+			all = append(all, n.Manage)
+			for _, d := range n.Devices {
+				devices[n.Manage] = append(devices[n.Manage], "all that is on "+d.Name+" of "+n.Manage)
+			}
+		}
+	}
+	for _, n := range e.Cluster.Nodes {
+		if n.Storage.Enabled && !slices.Contains(all, n.Name) {
+			all = append(all, n.Name)
+		}
+	}
+	for _, name := range all {
+		if !slices.Contains(joined, name) {
+			lost = append(lost, "nothing on "+name+", which is no node of Kubernetes")
+			continue
+		}
+		nodes = append(nodes, name)
+		if devices[name] == nil {
+			devices[name] = []string{"what the storage has on " + name}
+		}
+		lost = append(lost, devices[name]...)
+	}
+	return nodes, lost, nil
 }
 
 // Erased wants nothing of the storage to be left on a node.
@@ -54,72 +99,61 @@ type Erased struct {
 // Name implements Step.
 func (s Erased) Name() string { return "storage on " + s.Node }
 
-// Check implements Step. A node whose glusterd has gone has been erased before.
+// Check implements Step. Only the node itself can say that it has nothing left.
 func (s Erased) Check(ctx context.Context, on *kube.Client) (string, error) {
-	h, err := pods.Nodes{Kube: on}.On(ctx, s.Node)
-	if errors.Is(err, pods.ErrNoPod) {
-		return "", nil
+	h, err := s.reach(ctx, on)
+	drift := ""
+	if err == nil {
+		drift, err = left(ctx, h)
 	}
 	if err != nil {
-		return "", err
+		err = cli.Hint(fmt.Errorf("look at what %s has of the storage: %w", s.Node, err),
+			"run it again when glusterd's pod runs there; clusterctl deploy storage brings it. What is left of a reset that had erased all nodes, clusterctl remove storage takes away")
 	}
+	return drift, err
+}
+
+// left says what a node has of the storage.
+func left(ctx context.Context, h host.Host) (string, error) {
 	ids, err := brick.Prepared(ctx, h)
-	if err == nil && len(ids) == 0 {
-		if _, err := h.Stat(ctx, "/var/lib/glusterd/glusterd.info"); err != nil {
-			return "", nil
-		}
+	if err != nil || len(ids) > 0 {
+		return "is there", err
+	}
+	_, err = h.Stat(ctx, "/var/lib/glusterd/glusterd.info")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
 	}
 	return "is there", err
 }
 
+// reach connects to the container of glusterd on a node, be it ready or not: without
+// glusterd, which has ended where all is erased, it never is.
+func (s Erased) reach(ctx context.Context, on *kube.Client) (host.Host, error) {
+	all, err := on.List(ctx, kube.Ref{APIVersion: "v1", Kind: "Pod", Namespace: pods.Namespace}, pods.Component+"="+pods.Daemon)
+	if err != nil {
+		return nil, err
+	}
+	for _, pod := range all {
+		node, _, _ := unstructured.NestedString(pod.Object, "spec", "nodeName")
+		phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
+		if node != s.Node || phase != "Running" || pod.GetDeletionTimestamp() != nil {
+			continue
+		}
+		in := kube.Container{Namespace: pods.Namespace, Pod: pod.GetName(), Name: pods.Container}
+		return host.Shell{Name: s.Node, Start: func(ctx context.Context, streams host.Streams) (int, error) {
+			return on.Exec(ctx, in, streams)
+		}}, nil
+	}
+	return nil, pods.ErrNoPod
+}
+
 // Apply implements Step.
 func (s Erased) Apply(ctx context.Context, on *kube.Client) error {
-	h, err := pods.Nodes{Kube: on}.On(ctx, s.Node)
+	h, err := s.reach(ctx, on)
 	if err != nil {
-		return err
+		return fmt.Errorf("reach node %s: %w", s.Node, err)
 	}
 	return daemon.Reset(ctx, h, s.kind.Erase)
-}
-
-// Heal has all copies of volumes compared; no names are all volumes.
-func Heal(ctx context.Context, on *kube.Client, volumes []string) error {
-	state, err := pods.Store{Kube: on}.Load(ctx)
-	if err != nil {
-		return err
-	}
-	wanted := map[string]bool{}
-	for _, name := range volumes {
-		wanted[name] = true
-	}
-	for _, c := range state.Clusters {
-		cli, ok, err := pods.Nodes{Kube: on}.Speaker(ctx, c)
-		if err != nil || !ok {
-			return err
-		}
-		if err := healPool(ctx, cli, wanted, len(volumes) == 0); err != nil {
-			return err
-		}
-	}
-	for name := range wanted {
-		return fmt.Errorf("heal volume %s: %w", name, engine.ErrNotFound)
-	}
-	return nil
-}
-
-func healPool(ctx context.Context, cli gluster.CLI, wanted map[string]bool, all bool) error {
-	volumes, err := cli.Volumes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, v := range volumes {
-		if v.Started && v.Replicas > 1 && (all || wanted[v.Name]) {
-			if err := cli.StartHeal(ctx, v.Name); err != nil {
-				return err
-			}
-		}
-		delete(wanted, v.Name)
-	}
-	return nil
 }
 
 // StorageRefusal gives what the storage refuses for safety its exit code and a hint.

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -160,47 +158,4 @@ func (c Converged) Apply(ctx context.Context, on *kube.Client) error {
 		return refused
 	}
 	return err
-}
-
-// NoVolumes wants no volume of the storage to be in use: whoever has one would lose it.
-type NoVolumes struct{}
-
-// Name implements Step.
-func (NoVolumes) Name() string { return "storage volumes" }
-
-// Check implements Step.
-func (NoVolumes) Check(ctx context.Context, on *kube.Client) (string, error) {
-	claims, err := StorageClaims(ctx, on)
-	if err != nil || len(claims) == 0 {
-		return "", err
-	}
-	return "in use: " + strings.Join(claims, ", "), nil
-}
-
-// Apply implements Step. Claims are a person's.
-func (s NoVolumes) Apply(ctx context.Context, on *kube.Client) error {
-	drift, err := s.Check(ctx, on)
-	if err == nil && drift != "" {
-		err = cli.Exit(cli.Refused, cli.Hint(fmt.Errorf("remove storage: volumes are %s", drift), "remove the claims first"))
-	}
-	return err
-}
-
-// StorageClaims lists who has volumes of the storage, as "NAMESPACE/CLAIM".
-func StorageClaims(ctx context.Context, on *kube.Client) ([]string, error) {
-	volumes, err := on.List(ctx, kube.Ref{APIVersion: "v1", Kind: "PersistentVolume"}, "")
-	if err != nil {
-		return nil, err
-	}
-	var claims []string
-	for _, v := range volumes {
-		if driver, _, _ := unstructured.NestedString(v.Object, "spec", "csi", "driver"); driver != StorageDriver {
-			continue
-		}
-		namespace, _, _ := unstructured.NestedString(v.Object, "spec", "claimRef", "namespace")
-		name, _, _ := unstructured.NestedString(v.Object, "spec", "claimRef", "name")
-		claims = append(claims, namespace+"/"+name)
-	}
-	slices.Sort(claims)
-	return claims, nil
 }

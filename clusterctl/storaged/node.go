@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
@@ -13,6 +14,9 @@ import (
 	"picluster/internal/host"
 	"picluster/internal/version"
 )
+
+// repairTime is how often mounts are looked at that may have lost their client.
+const repairTime = time.Minute
 
 // node mounts volumes in the node's own mount namespace, and tells the kubelet that it
 // is there.
@@ -29,9 +33,8 @@ func node() cli.Command {
 			log := logOf(env)
 			// Programs of the node, and the node's files: the container has hostPID.
 			n := &csi.Node{ID: name, Host: host.Entered{Name: name, PID: 1, Namespaces: []string{"mount"}}}
-			if err := n.Repair(ctx, log); err != nil {
-				log.Warn("volumes that have lost their client stay as they are", "error", err)
-			}
+			// Beside the rest: what does not answer must keep no other volume from its pods.
+			go n.KeepRepairing(ctx, log, repairTime)
 			socket := filepath.Join(kubelet, "plugins", csi.Name, "csi.sock")
 			return serve(ctx,
 				server{socket, func(s *grpc.Server) { csi.Register(s, version.String(), nil, n) }},

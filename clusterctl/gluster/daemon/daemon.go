@@ -9,6 +9,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -102,31 +103,49 @@ func (d Daemon) until(ctx context.Context, what string, do func() error) {
 
 // watch follows the list of peers, and attaches devices that come late.
 func (d Daemon) watch(ctx context.Context, ports *firewall, attached map[string]bool) {
+	late := lateBricks{attached: attached}
 	for pause(ctx); ctx.Err() == nil; pause(ctx) {
 		if err := ports.keep(ctx, d.Host, d.Peers); err != nil {
 			d.Log.Warn("ports stay open to whom they were", "error", err)
 		}
-		before := len(attached)
-		err := brick.AttachAll(ctx, d.Host, d.Bricks, attached)
-		if len(attached) > before {
-			err = d.startBricks(ctx)
-		}
-		if err != nil {
+		if err := late.bring(ctx, d); err != nil {
 			d.Log.Warn("bricks are missing", "error", err)
 		}
 	}
 }
 
-// startBricks has gluster start those that were not there when it looked for them.
+// lateBricks are those of devices that come when glusterd has looked for them already.
+type lateBricks struct {
+	attached map[string]bool
+	waiting  bool // some have yet to be started
+}
+
+// bring attaches devices that have come, and has gluster start their bricks: again until
+// it has, for glusterd may not answer yet.
+func (l *lateBricks) bring(ctx context.Context, d Daemon) error {
+	before := len(l.attached)
+	err := brick.AttachAll(ctx, d.Host, d.Bricks, l.attached)
+	l.waiting = l.waiting || len(l.attached) > before
+	if !l.waiting {
+		return err
+	}
+	startErr := d.startBricks(ctx)
+	l.waiting = startErr != nil
+	return errors.Join(err, startErr)
+}
+
+// startBricks has gluster start those that were not there when it looked for them. One
+// volume that does not start keeps no other from it.
 func (d Daemon) startBricks(ctx context.Context) error {
 	cli := gluster.CLI{Host: d.Host}
 	volumes, err := cli.Volumes(ctx)
+	errs := []error{err}
 	for _, v := range volumes {
-		if err == nil && v.Started {
-			err = cli.Start(ctx, v.Name, true)
+		if v.Started {
+			errs = append(errs, cli.Start(ctx, v.Name, true))
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // upgrade has a glusterd of another version than before write its files anew, as

@@ -132,7 +132,7 @@ func volume(ctx context.Context, cli gluster.CLI, v gluster.Volume) (is Volume, 
 		return is, "it is stopped", nil
 	}
 	status, err := cli.Status(ctx, v)
-	heal, healErr := cli.Heal(ctx, v.Name)
+	heal, healErr := Heal(ctx, cli, v)
 	if err := errors.Join(err, healErr); err != nil {
 		return is, "", err
 	}
@@ -149,4 +149,18 @@ func volume(ctx context.Context, cli gluster.CLI, v gluster.Volume) (is Volume, 
 		return is, fmt.Sprintf("%d of %d bricks are online", is.Online, is.Bricks), nil
 	}
 	return is, gluster.Healed(heal), nil
+}
+
+// Heal tells what the bricks of a started volume lack. Where there is one copy nothing can
+// be healed, and gluster refuses to be asked; bricks are only there, or not.
+func Heal(ctx context.Context, cli gluster.CLI, v gluster.Volume) ([]gluster.BrickHeal, error) {
+	if v.Replicas > 1 {
+		return cli.Heal(ctx, v.Name)
+	}
+	status, err := cli.Status(ctx, v)
+	var all []gluster.BrickHeal
+	for _, b := range status {
+		all = append(all, gluster.BrickHeal{Name: b.String(), Connected: b.Online})
+	}
+	return all, err
 }
