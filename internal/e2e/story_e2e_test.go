@@ -30,15 +30,16 @@ func home() wish {
 	return w
 }
 
-// attic has names and addresses of its own, and two copies of everything with a witness.
-// Its swap file is for the kubelets only: it would be the swap of the test's machine.
+// attic has names and addresses of its own, no swap, and two copies of everything with a
+// witness. A swap file would be the test's machine's, and kubelets want the second version
+// of control groups for it, which that may not have.
 var attic = wish{nodes: []string{"beam", "crate", "dormer"}, pis: `name: attic
 nodes:
 - {name: beam, address: 192.168.77.20/24}
 - {name: crate, address: 192.168.77.21/24}
 - {name: dormer, address: 192.168.77.22/24, labels: {floor: upper}}
 network: {interface: eth0, gateway: 192.168.77.1}
-system: {swap: file, user: {name: bob, authorizedKeys: [secrets/operator/id_ed25519.pub]}}
+system: {swap: off, user: {name: bob, authorizedKeys: [secrets/operator/id_ed25519.pub]}}
 `, spec: strings.Replace(withStorage, "  bricks:", "  replicas: 2\n  bricks:", 1), stages: ",storage"}
 
 // What the product is for, from one file to a cluster that outlives one of its Pis:

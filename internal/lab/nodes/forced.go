@@ -38,6 +38,16 @@ ExecStart=
 ExecStart=/usr/bin/containerd --config /run/containerd.toml
 `
 
+// systemdRun stands before systemd's own. With control groups of the first version a scope
+// is a group of systemd's hierarchy alone, and a program that a container starts in one
+// stays in the container's other groups: it is killed with them.
+const systemdRun = `#!/bin/sh
+for hierarchy in /sys/fs/cgroup/*/; do
+	echo $$ >"$hierarchy/cgroup.procs"
+done 2>/dev/null
+exec /usr/bin/systemd-run "$@"
+`
+
 // loopDevices are the machine's, for all of its nodes. Whichever is free is used.
 const loopDevices = 64
 

@@ -65,6 +65,7 @@ func (l *LAN) Node(name string) *Node {
 	}
 	l.nodes = append(l.nodes, n)
 	n.Install("/etc/systemd/system/containerd.service.d/lab.conf", host.File{Data: []byte(containerdDropIn)})
+	n.Install("/usr/local/sbin/systemd-run", host.File{Mode: 0o755, Data: []byte(systemdRun)})
 	n.Install("/etc/tmpfiles.d/lab.conf", host.File{Data: []byte(devices())})
 	return n
 }
