@@ -196,7 +196,7 @@ func (r *Reader) list(ctx context.Context, x *Index, root *url.URL, dir string) 
 	if x.Release.ByHash {
 		at = root.JoinPath(path.Dir(name), "by-hash", "SHA256", ref.SHA256)
 	}
-	file, err := r.fetch(ctx, blob.Store{Dir: filepath.Join(r.Dir, "lists")}, at, ref, "packages")
+	file, err := r.fetch(ctx, blob.Store{Dir: filepath.Join(r.Dir, "lists")}, at, ref, "list of packages")
 	if err != nil {
 		return err
 	}
