@@ -70,7 +70,11 @@ const (
 // "Another transaction is in progress for data. Please try again after some time."
 func isLocked(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && (strings.Contains(e.Text, "nother transaction") || strings.HasPrefix(e.Text, "Locking failed"))
+	return errors.As(err, &e) && saysLocked(e.Text)
+}
+
+func saysLocked(text string) bool {
+	return strings.Contains(text, "nother transaction") || strings.HasPrefix(text, "Locking failed")
 }
 
 // output is what every answer in XML has. Errors are in there too: the program

@@ -116,7 +116,7 @@ func (c CLI) StartHeal(ctx context.Context, name string) error {
 	err := step.Wait{For: "self-heal daemons", Limit: healTime}.Until(ctx, func(context.Context) error {
 		text, err := c.run(ctx, args) // the limit does not cut it off, see do
 		var exit *host.ExitError
-		if errors.As(err, &exit) && strings.Contains(string(exit.Stderr), "Commit failed on ") {
+		if errors.As(err, &exit) && (strings.Contains(string(exit.Stderr), "Commit failed on ") || saysLocked(string(exit.Stderr))) {
 			return err
 		}
 		if err != nil {

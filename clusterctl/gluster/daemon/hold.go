@@ -20,8 +20,12 @@ const holdFile = "/run/picluster-hold"
 
 const stateDir = "/var/lib/glusterd"
 
-// stopTime is how long programs may take to end.
-const stopTime = time.Minute
+// stopTime is how long programs may take to end, startTime how long glusterd may take to
+// answer: one that knows peers looks for all of them first.
+const (
+	stopTime  = time.Minute
+	startTime = 5 * time.Minute
+)
 
 // hold ends programs of Gluster's on a node, and keeps glusterd from coming back.
 func hold(ctx context.Context, h host.Host, programs ...string) error {
@@ -48,9 +52,9 @@ func hold(ctx context.Context, h host.Host, programs ...string) error {
 }
 
 // SetUUID makes the glusterd of a node, which knows nothing yet, the one that the pool
-// has under that UUID: so a node that has been made anew takes the place of the lost
-// one, with its bricks at the same places. One that has the UUID is only started anew.
-func SetUUID(ctx context.Context, h host.Host, uuid string) error {
+// has under that UUID, and acquainted with the pool's others: so a node that has been made
+// anew takes the place of the lost one.
+func SetUUID(ctx context.Context, h host.Host, uuid string, others []gluster.Peer) error {
 	file := path.Join(stateDir, "glusterd.info")
 	data, err := h.ReadFile(ctx, file)
 	if err != nil {
@@ -65,16 +69,32 @@ func SetUUID(ctx context.Context, h host.Host, uuid string) error {
 	if err := hold(ctx, h, "glusterd"); err != nil {
 		return fmt.Errorf("stop glusterd on %s: %w", h, err)
 	}
+	for _, p := range others {
+		if err := h.Write(ctx, path.Join(stateDir, "peers", p.UUID), host.File{Mode: 0o600, Data: peerFile(p)}); err != nil {
+			return err
+		}
+	}
+	// Last: who has the UUID is taken to know the others.
 	if err := h.Write(ctx, file, host.File{Mode: 0o600, Data: []byte(strings.Join(lines, "\n") + "\n")}); err != nil {
 		return err
 	}
 	if err := h.Remove(ctx, holdFile); err != nil {
 		return err
 	}
-	return step.Wait{For: "glusterd on " + h.String(), Limit: stopTime, Every: time.Second}.Until(ctx, func(ctx context.Context) error {
+	return step.Wait{For: "glusterd on " + h.String(), Limit: startTime, Every: time.Second}.Until(ctx, func(ctx context.Context) error {
 		_, err := gluster.CLI{Host: h}.Peers(ctx)
 		return err
 	})
+}
+
+// peerFile is what glusterd keeps of a member of its pool (glusterd-store.c,
+// glusterd_store_peerinfo_write). State 3 is "Peer in Cluster".
+func peerFile(p gluster.Peer) []byte {
+	text := fmt.Sprintf("uuid=%s\nstate=3\n", p.UUID)
+	for i, name := range p.Names {
+		text += fmt.Sprintf("hostname%d=%s\n", i+1, name)
+	}
+	return []byte(text)
 }
 
 // Reset makes a node forget that it has been part of the storage: volumes, peers, and

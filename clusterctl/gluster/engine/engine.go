@@ -31,8 +31,8 @@ type Engine struct {
 	Reach func(ctx context.Context, n Node) (host.Host, error)
 
 	// Identify makes the glusterd of a node that knows nothing yet the pool's member
-	// of that UUID; nil: nodes are not renewed.
-	Identify func(ctx context.Context, h host.Host, uuid string) error
+	// of that UUID, which knows the others; nil: nodes are not renewed.
+	Identify func(ctx context.Context, h host.Host, uuid string, others []gluster.Peer) error
 
 	// Options are gluster's that all volumes get, unless they ask for others.
 	Options map[string]string

@@ -50,7 +50,7 @@ func (e *Engine) renew(ctx context.Context, s State, c Cluster, n Node, wipe boo
 	}
 	uuid, err := e.missingIdentity(ctx, cli, n, h)
 	if err == nil {
-		err = e.rejoin(ctx, self, n, h, uuid)
+		err = e.rejoin(ctx, cli, self, n, h, uuid)
 	}
 	if err != nil {
 		return err
@@ -97,20 +97,22 @@ func (e *Engine) missingIdentity(ctx context.Context, cli gluster.CLI, n Node, h
 }
 
 // rejoin gives the node an identity that it lacks, and has it and the pool know each
-// other.
-func (e *Engine) rejoin(ctx context.Context, self, n Node, h host.Host, uuid string) error {
+// other. With the identity it gets to know all members at once: from a member that it
+// knows alone it would hear of volumes first, and a glusterd that is started with volumes
+// on hosts that it does not know ends at once (glusterd-store.c, glusterd_resolve_all_bricks).
+func (e *Engine) rejoin(ctx context.Context, cli gluster.CLI, self, n Node, h host.Host, uuid string) error {
 	if uuid != "" {
-		if err := e.Identify(ctx, h, uuid); err != nil {
+		peers, err := cli.Peers(ctx)
+		if err != nil {
 			return err
 		}
-		// It knows nobody: the pool's members do not talk to it before it has talked
-		// to one of them.
-		if err := (gluster.CLI{Host: h}).Probe(ctx, self.Storage); err != nil {
-			return err
+		for i := range peers {
+			if peers[i].Local {
+				peers[i].Names = []string{self.Storage}
+			}
 		}
-		// Often their greeting ends half way, at "Accepted peer request", and nothing but
-		// a new start of glusterd takes it further. It is who it is by now: this starts it.
-		if err := e.Identify(ctx, h, uuid); err != nil {
+		others := slices.DeleteFunc(peers, func(p gluster.Peer) bool { return p.UUID == uuid })
+		if err := e.Identify(ctx, h, uuid, others); err != nil {
 			return err
 		}
 	}
