@@ -58,7 +58,7 @@ func (b *box) sharesFiles(t *testing.T, watch stopwatch) {
 
 	kubectl(t, control, "patch", "pvc", "shared", "--patch", `{"spec": {"resources": {"requests": {"storage": "512Mi"}}}}`)
 	kubectl(t, control, "wait", "--for=jsonpath={.status.capacity.storage}=512Mi", "pvc/shared", "--timeout="+clusterTime.String())
-	size := kubectl(t, control, "exec", "daemonset/writer", "--", "sh", "-c", "df -m /data | tail -1 | awk '{print $2}'")
+	size := kubectl(t, control, "exec", "daemonset/writer", "--", "sh", "-c", "df -Pm /data | tail -1 | awk '{print $2}'")
 	if mb, err := strconv.Atoi(size); err != nil || mb < 400 {
 		t.Errorf("after it has grown to 512 MiB the volume has %s MiB (%v)", size, err)
 	}
