@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"picluster/clusterctl/gluster/brick"
 	"picluster/clusterctl/gluster/daemon"
 	"picluster/clusterctl/gluster/engine"
@@ -101,7 +99,7 @@ func (s Erased) Name() string { return "storage on " + s.Node }
 
 // Check implements Step. Only the node itself can say that it has nothing left.
 func (s Erased) Check(ctx context.Context, on *kube.Client) (string, error) {
-	h, err := s.reach(ctx, on)
+	h, err := pods.Nodes{Kube: on}.OnUnready(ctx, s.Node)
 	drift := ""
 	if err == nil {
 		drift, err = left(ctx, h)
@@ -126,30 +124,9 @@ func left(ctx context.Context, h host.Host) (string, error) {
 	return "is there", err
 }
 
-// reach connects to the container of glusterd on a node, be it ready or not: without
-// glusterd, which has ended where all is erased, it never is.
-func (s Erased) reach(ctx context.Context, on *kube.Client) (host.Host, error) {
-	all, err := on.List(ctx, kube.Ref{APIVersion: "v1", Kind: "Pod", Namespace: pods.Namespace}, pods.Component+"="+pods.Daemon)
-	if err != nil {
-		return nil, err
-	}
-	for _, pod := range all {
-		node, _, _ := unstructured.NestedString(pod.Object, "spec", "nodeName")
-		phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
-		if node != s.Node || phase != "Running" || pod.GetDeletionTimestamp() != nil {
-			continue
-		}
-		in := kube.Container{Namespace: pods.Namespace, Pod: pod.GetName(), Name: pods.Container}
-		return host.Shell{Name: s.Node, Start: func(ctx context.Context, streams host.Streams) (int, error) {
-			return on.Exec(ctx, in, streams)
-		}}, nil
-	}
-	return nil, pods.ErrNoPod
-}
-
 // Apply implements Step.
 func (s Erased) Apply(ctx context.Context, on *kube.Client) error {
-	h, err := s.reach(ctx, on)
+	h, err := pods.Nodes{Kube: on}.OnUnready(ctx, s.Node)
 	if err != nil {
 		return fmt.Errorf("reach node %s: %w", s.Node, err)
 	}

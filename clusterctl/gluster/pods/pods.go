@@ -44,6 +44,21 @@ func (n Nodes) Reach(ctx context.Context, node engine.Node) (host.Host, error) {
 
 // On connects to a node of Kubernetes.
 func (n Nodes) On(ctx context.Context, node string) (host.Host, error) {
+	h, err := n.find(ctx, node, notRunning)
+	if errors.Is(err, ErrNoPod) {
+		return nil, fmt.Errorf("reach node %s: %w", node, err)
+	}
+	return h, err
+}
+
+// OnUnready connects to a node whose container runs, be it ready or not: without glusterd
+// it never is. The error is an ErrNoPod where none does.
+func (n Nodes) OnUnready(ctx context.Context, node string) (host.Host, error) {
+	return n.find(ctx, node, notStarted)
+}
+
+// find connects to the first pod on a node that lacks nothing.
+func (n Nodes) find(ctx context.Context, node string, lacks func(*kube.Object) string) (host.Host, error) {
 	pods, err := n.Kube.List(ctx, kube.Ref{APIVersion: "v1", Kind: "Pod", Namespace: Namespace}, Component+"="+Daemon)
 	if err != nil {
 		return nil, err
@@ -53,7 +68,7 @@ func (n Nodes) On(ctx context.Context, node string) (host.Host, error) {
 		if name, _, _ := unstructured.NestedString(pod.Object, "spec", "nodeName"); name != node {
 			continue
 		}
-		if missing := notRunning(&pod); missing != "" {
+		if missing := lacks(&pod); missing != "" {
 			why = fmt.Errorf("%w: pod %s %s", ErrNoPod, pod.GetName(), missing)
 			continue
 		}
@@ -62,16 +77,23 @@ func (n Nodes) On(ctx context.Context, node string) (host.Host, error) {
 			return n.Kube.Exec(ctx, in, s)
 		}}, nil
 	}
-	return nil, fmt.Errorf("reach node %s: %w", node, why)
+	return nil, why
 }
 
-func notRunning(pod *kube.Object) string {
+func notStarted(pod *kube.Object) string {
 	if pod.GetDeletionTimestamp() != nil {
 		return "is ending"
 	}
 	phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
 	if phase != "Running" {
 		return "is " + phase
+	}
+	return ""
+}
+
+func notRunning(pod *kube.Object) string {
+	if missing := notStarted(pod); missing != "" {
+		return missing
 	}
 	// Of a node that is away the pod is said to be running for ever.
 	missing, err := kube.NotReady(pod)
