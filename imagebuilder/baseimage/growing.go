@@ -1,6 +1,7 @@
 package baseimage
 
 import (
+	"context"
 	"io"
 	"slices"
 	"sync"
@@ -61,7 +62,28 @@ func (g *growing) next() (i int, ok bool) {
 		return 0, false
 	}
 	g.parts[i].begun = true
+	g.news.Broadcast()
 	return i, true
+}
+
+// nextWanted waits for a part that somebody waits for and nobody has begun. ok is
+// false when there will be none, or ctx has ended.
+func (g *growing) nextWanted(ctx context.Context) (i int, ok bool) {
+	defer context.AfterFunc(ctx, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.news.Broadcast()
+	})()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.err == nil && ctx.Err() == nil && slices.ContainsFunc(g.parts, func(p part) bool { return !p.begun }) {
+		if i = slices.IndexFunc(g.parts, func(p part) bool { return p.wanted && !p.begun }); i >= 0 {
+			g.parts[i].begun = true
+			return i, true
+		}
+		g.news.Wait()
+	}
+	return 0, false
 }
 
 // add writes what comes next in part i.
@@ -113,7 +135,10 @@ func (g *growing) from(off int64) (int64, error) {
 		case n > 0, g.ended, i < 0:
 			return n, nil
 		}
-		g.parts[i].wanted = true
+		if !g.parts[i].wanted {
+			g.parts[i].wanted = true
+			g.news.Broadcast() // to nextWanted
+		}
 		g.news.Wait()
 	}
 }

@@ -2,6 +2,7 @@ package baseimage
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -194,5 +195,47 @@ func TestGrowing_makesFirstWhatIsWaitedFor(t *testing.T) {
 	g.fail(broken)
 	if _, err := g.ReadAt(make([]byte, 1), 4096); !errors.Is(err, broken) {
 		t.Errorf("after an error: %v", err)
+	}
+}
+
+// Who makes only what is waited for does so at once, and ends when nothing is left.
+func TestGrowing_hurriesForWhoWaits(t *testing.T) {
+	t.Parallel()
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g := newGrowing(newSparseFile(f), []int64{4096, 4096, 4096})
+	g.next() // busy with the first
+	hurried := make(chan int)
+	go func() {
+		for i, ok := g.nextWanted(t.Context()); ok; i, ok = g.nextWanted(t.Context()) {
+			hurried <- i
+			if err := g.add(i, make([]byte, 4096)); err != nil {
+				t.Error(err)
+			}
+		}
+		close(hurried)
+	}()
+	read := make(chan error)
+	go func() {
+		_, err := g.ReadAt(make([]byte, 10), 2*4096)
+		read <- err
+	}()
+	if i := <-hurried; i != 2 {
+		t.Errorf("part %d was made first, want 2", i)
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	g.next()
+	if i, more := <-hurried; more {
+		t.Errorf("part %d was made, for which nobody waits", i)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if i, ok := newGrowing(newSparseFile(f), []int64{4096}).nextWanted(ctx); ok {
+		t.Errorf("part %d after the end of the context", i)
 	}
 }

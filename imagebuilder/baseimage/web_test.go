@@ -201,18 +201,17 @@ func TestGet_neverSaysACredential(t *testing.T) {
 		}
 	}
 	hasNone("index", string(run(t, o.Cache.dir, nil, "cat", "index.json")))
-	status := 0
-	s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
-		if status == 0 {
-			panic(http.ErrAbortHandler)
-		}
-		if status == 302 {
-			w.Header().Set("Location", location)
-		}
-		w.WriteHeader(status)
-		return true
-	})
-	for _, status = range []int{0, 302, 404, 500} {
+	for _, status := range []int{0, 302, 404, 500} {
+		s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if status == 0 {
+				panic(http.ErrAbortHandler)
+			}
+			if status == 302 {
+				w.Header().Set("Location", location)
+			}
+			w.WriteHeader(status)
+			return true
+		})
 		_, err := Get(t.Context(), Source{Location: location}, options(t))
 		hasNone(fmt.Sprint(status), fmt.Sprint(err))
 	}

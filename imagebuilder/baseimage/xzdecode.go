@@ -24,8 +24,12 @@ func (d *xzFile) sizes() []int64 {
 // decode decompresses blocks side by side, each straight to its place in the
 // image. xz --threads and Raspberry Pi's own files have a block for every 24 MiB
 // or so; a file of one block keeps one worker busy.
+//
+// One worker more makes only what somebody waits for: the boot partition, the
+// bitmaps and os-release lie far apart, and behind the blocks that the others have
+// just begun each of them would wait for most of a second while no card is written.
 func (d *xzFile) decode(ctx context.Context, out *growing) (int64, error) {
-	workers, err := d.affordable()
+	workers, hurried, err := d.affordable()
 	if err != nil {
 		return 0, err
 	}
@@ -33,20 +37,24 @@ func (d *xzFile) decode(ctx context.Context, out *growing) (int64, error) {
 	defer cancel()
 	errs := make([]error, len(d.blocks))
 	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			z := &lzma2.Decoder{}
-			for ctx.Err() == nil {
-				i, ok := out.next()
-				if !ok {
-					return
-				}
-				errs[i] = d.block(ctx, z, d.blocks[i], func(p []byte) error { return out.add(i, p) })
-				if errs[i] != nil {
-					cancel()
-				}
+	work := func(next func() (int, bool)) {
+		z := &lzma2.Decoder{}
+		for ctx.Err() == nil {
+			i, ok := next()
+			if !ok {
+				return
 			}
-		})
+			errs[i] = d.block(ctx, z, d.blocks[i], func(p []byte) error { return out.add(i, p) })
+			if errs[i] != nil {
+				cancel()
+			}
+		}
+	}
+	for range workers {
+		wg.Go(func() { work(out.next) })
+	}
+	if hurried {
+		wg.Go(func() { work(func() (int, bool) { return out.nextWanted(ctx) }) })
 	}
 	wg.Wait()
 	if err := firstOf(errs); err != nil {
@@ -75,16 +83,17 @@ func firstOf(errs []error) error {
 	return first
 }
 
-// affordable is how many workers there is memory for. It looks at the first
-// block: all blocks of a file are made with the same settings.
-func (d *xzFile) affordable() (int, error) {
+// affordable is how many workers there is memory for, and whether for one more. It
+// looks at the first block: all blocks of a file are made with the same settings.
+func (d *xzFile) affordable() (workers int, hurried bool, err error) {
 	if len(d.blocks) == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
 	head, err := d.head(d.blocks[0])
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	each := lzma2.Memory(head.dictionary, d.blocks[0].size)
-	return max(1, min(d.workers, len(d.blocks), int(xzMemory/max(1, each)))), nil
+	memory := int(xzMemory / max(1, lzma2.Memory(head.dictionary, d.blocks[0].size)))
+	workers = max(1, min(d.workers, len(d.blocks), memory))
+	return workers, min(memory, len(d.blocks)) > workers, nil
 }
