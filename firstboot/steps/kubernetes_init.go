@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"picluster/firstboot/join"
@@ -149,11 +148,7 @@ func (s ControlPlane) Apply(ctx context.Context, h host.Host) error {
 			return err
 		}
 	}
-	err = during(ctx, "kubeadm sets the control plane up, which takes minutes on a Pi", func() error {
-		_, err := h.Run(ctx, host.Cmd{Args: []string{"kubeadm", "init", "--config", initPath}})
-		return kubeadmError(err)
-	})
-	if err != nil {
+	if err := runKubeadm(ctx, h, "kubeadm sets the control plane up, which takes minutes on a Pi", "init", "--config", initPath); err != nil {
 		return err
 	}
 	return h.Write(ctx, initMark, host.File{})
@@ -207,62 +202,12 @@ func (s ControlPlane) whole(ctx context.Context, h host.Host) (bool, error) {
 // reset takes away what a half-made init has left. kubeadm empties etcd's directory
 // only if it finds etcd's manifest.
 func (s ControlPlane) reset(ctx context.Context, h host.Host) error {
-	err := during(ctx, "kubeadm takes back what a power cut has left half made", func() error {
-		_, err := h.Run(ctx, host.Cmd{Args: []string{"kubeadm", "reset", "--force", "--cri-socket", kubeadm.CRISocket}})
-		return kubeadmError(err)
-	})
-	if err != nil {
+	if err := runKubeadm(ctx, h, "kubeadm takes back what a power cut has left half made", "reset", "--force", "--cri-socket", kubeadm.CRISocket); err != nil {
 		return err
 	}
 	if there, err := exists(ctx, h, etcdDir); err != nil || !there {
 		return err
 	}
-	_, err = h.Run(ctx, host.Cmd{Args: []string{"find", etcdDir, "-mindepth", "1", "-delete"}})
+	_, err := h.Run(ctx, host.Cmd{Args: []string{"find", etcdDir, "-mindepth", "1", "-delete"}})
 	return err
-}
-
-// during says every now and then that something long is still going on.
-func during(ctx context.Context, what string, do func() error) error {
-	began, done := time.Now(), make(chan struct{})
-	var notes sync.WaitGroup
-	notes.Go(func() {
-		tick := time.NewTicker(30 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				step.Note(ctx, fmt.Sprintf("%s (%s so far)", what, time.Since(began).Round(30*time.Second)))
-			case <-done:
-				return
-			}
-		}
-	})
-	defer notes.Wait()
-	defer close(done)
-	return do()
-}
-
-// kubeadmError is what kubeadm says is wrong. Its last line is always the same advice.
-func kubeadmError(err error) error {
-	var exit *host.ExitError
-	if !errors.As(err, &exit) {
-		return err
-	}
-	var said []string
-	for line := range strings.Lines(string(exit.Stderr)) {
-		line = strings.TrimSpace(line)
-		if check, ok := strings.CutPrefix(line, "[ERROR "); ok {
-			said = append(said, strings.Replace(check, "]: ", ": ", 1))
-		}
-		if rest, ok := strings.CutPrefix(line, "error execution phase "); ok && !strings.Contains(rest, "Some fatal errors occurred") {
-			said = append(said, rest)
-		}
-		if rest, ok := strings.CutPrefix(line, "error: "); ok {
-			said = append(said, rest)
-		}
-	}
-	if said == nil {
-		return err
-	}
-	return fmt.Errorf("run kubeadm %s: %s", exit.Args[1], strings.Join(said, "; "))
 }

@@ -157,6 +157,27 @@ func TestControlPlane_saysThatTheDiskIsSlow(t *testing.T) {
 	judgeNode0(t, m)
 }
 
+// kubeadm only knows that it has waited for the kubelet.
+func TestControlPlane_saysWhatKeepsTheKubeletDown(t *testing.T) {
+	m, stages := node0(t)
+	m.Fake("kubeadm", `mkdir -p "$ROOT/var/lib/kubelet"; touch "$ROOT/var/lib/kubelet/config.yaml"
+		printf 'error execution phase wait-control-plane: failed while waiting for the kubelet to start: context deadline exceeded\n' >&2; exit 1`)
+	m.Fake("systemctl", `case "$*" in
+		"show --property=SubState --value kubelet.service") echo auto-restart ;;
+		show*) printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n' ;;
+		esac`)
+	m.Fake("journalctl", `test "$*" = "--unit=kubelet.service --lines=100 --output=cat --no-pager" || unexpected "$@"
+		echo 'I1128 04:00:00.100000    4711 server.go:529] "Kubelet version" kubeletVersion="v1.37.2"'
+		echo 'E1128 04:00:00.200000    4711 run.go:72] "command failed" err="failed to run Kubelet: running with swap on is not supported, please disable swap or set \"failSwapOn\" to false"'
+		echo 'kubelet.service: Main process exited, code=exited, status=1/FAILURE'`)
+	_, err := events(t, m.Local, stages)
+	const want = `run kubeadm init: wait-control-plane: failed while waiting for the kubelet to start: context deadline exceeded; ` +
+		`the kubelet does not stay up: failed to run Kubelet: running with swap on is not supported, please disable swap or set "failSwapOn" to false`
+	if err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // kubeadm is cut off in the middle of its work: it begins anew.
 func TestControlPlane_beginsAHalfMadeOneAnew(t *testing.T) {
 	m, stages := node0(t)

@@ -192,10 +192,7 @@ func (s Membership) kubeadm(ctx context.Context, h host.Host, b *joinapi.Bundle)
 	if err := inMemory(ctx, h, privateFile("", discoveryPath, discovery), privateFile("", joinPath, document)); err != nil {
 		return err
 	}
-	return during(ctx, "kubeadm joins the cluster", func() error {
-		_, err := h.Run(ctx, host.Cmd{Args: []string{"kubeadm", "join", "--config", joinPath}})
-		return kubeadmError(err)
-	})
+	return runKubeadm(ctx, h, "kubeadm joins the cluster", "join", "--config", joinPath)
 }
 
 // bootstrap gives a kubelet that is configured a token for one more first
