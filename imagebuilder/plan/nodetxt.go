@@ -46,9 +46,11 @@ var roleText = map[node.Role]string{
 	node.Spare:        "spare (becomes the next free node)",
 }
 
+// firstBootTakes is for people who would otherwise pull the plug; boards and networks
+// differ too much for more.
 func firstBootTakes(c *node.Config) string {
 	if c.Kubernetes == nil {
-		return "about three minutes"
+		return "some minutes"
 	}
-	return "10 to 20 minutes"
+	return "up to half an hour"
 }
