@@ -198,16 +198,19 @@ func mode(r *http.Request) (engine.Mode, error) {
 	return "", badRequest("validation failed: %.40q is not valid state", q.State)
 }
 
-func (s *Server) setNodeState(r *http.Request) (answer, error) {
-	m, err := mode(r)
-	if err == nil {
-		_, err = s.node(r)
+// setState gives a node or a device, which find finds, another mode.
+func (s *Server) setState(find func(*http.Request) (answer, error), set func(context.Context, string, engine.Mode) error) func(*http.Request) (answer, error) {
+	return func(r *http.Request) (answer, error) {
+		m, err := mode(r)
+		if err == nil {
+			_, err = find(r)
+		}
+		if err != nil {
+			return answer{}, err
+		}
+		id := r.PathValue("id")
+		return s.queue.begin(func(ctx context.Context) (string, error) { return "", set(ctx, id, m) })
 	}
-	if err != nil {
-		return answer{}, err
-	}
-	id := r.PathValue("id")
-	return s.queue.begin(func(ctx context.Context) (string, error) { return "", s.engine.SetNodeMode(ctx, id, m) })
 }
 
 // tags reads a change of tags.
@@ -328,18 +331,6 @@ func (s *Server) deleteDevice(r *http.Request) (answer, error) {
 	}
 	id := r.PathValue("id")
 	return s.queue.begin(func(ctx context.Context) (string, error) { return "", s.engine.RemoveDevice(ctx, id, q.Forget) })
-}
-
-func (s *Server) setDeviceState(r *http.Request) (answer, error) {
-	m, err := mode(r)
-	if err == nil {
-		_, err = s.device(r)
-	}
-	if err != nil {
-		return answer{}, err
-	}
-	id := r.PathValue("id")
-	return s.queue.begin(func(ctx context.Context) (string, error) { return "", s.engine.SetDeviceMode(ctx, id, m) })
 }
 
 func (s *Server) resyncDevice(r *http.Request) (answer, error) {
