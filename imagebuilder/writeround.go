@@ -87,9 +87,10 @@ func (w *writeFlags) round(ctx context.Context, env cli.Env, p *project, b *base
 	shown := newBoard(env.Stderr, len(orders))
 	var writing sync.WaitGroup
 	for i, o := range orders {
+		settle := w.settled(ctx, p, b, o)
 		writing.Go(func() {
 			o.report, o.err = o.target.write(ctx, o.device, o.img, card.Options{
-				Mapped: b.mapped(o.img), Settle: w.settled(p, b, o), Progress: shown.show(i)})
+				Mapped: b.mapped(o.img), Settle: settle, Progress: shown.show(i)})
 		})
 	}
 	writing.Wait()
@@ -110,22 +111,31 @@ func (w *writeFlags) patch(p *project, b *base, name string) (*plan.Plan, *patch
 	return made, img, nil
 }
 
-// settled makes the card's image once more when the digest of the base image, which
-// stands on the card, was not known before.
-func (w *writeFlags) settled(p *project, b *base, o *order) func(context.Context) (image.Disk, []image.Extent, error) {
+// settled begins to make the card's image once more, for when the digest of the base
+// image, which stands on the card, is known: on a slow card that is long before the
+// rest is written. What it returns waits for it.
+func (w *writeFlags) settled(ctx context.Context, p *project, b *base, o *order) card.Settle {
+	type final struct {
+		made *plan.Plan
+		img  *patched
+		err  error
+	}
+	done := make(chan final, 1)
+	before := final{made: o.made, img: o.img}
+	go func() {
+		f := before
+		if f.err = b.settle(ctx); f.err == nil && f.made.Base.SHA256 != b.digest() {
+			f.made, f.img, f.err = w.patch(p, b, o.name)
+		}
+		done <- f
+	}()
 	return func(ctx context.Context) (image.Disk, []image.Extent, error) {
-		if err := b.settle(ctx); err != nil {
-			return nil, nil, err
+		f := <-done
+		if f.err != nil || f.img == before.img {
+			return before.img, nil, f.err
 		}
-		if o.made.Base.SHA256 == b.digest() {
-			return o.img, nil, nil
-		}
-		changed := o.img.ChangedExtents()
-		var err error
-		if o.made, o.img, err = w.patch(p, b, o.name); err != nil {
-			return nil, nil, err
-		}
-		return o.img, append(changed, o.img.ChangedExtents()...), nil
+		o.made, o.img = f.made, f.img
+		return f.img, append(before.img.ChangedExtents(), f.img.ChangedExtents()...), nil
 	}
 }
 
