@@ -40,7 +40,7 @@ test: setup build assets ## everything that runs natively and fast
 bench: build ## measure what people wait for
 	.ci/setup --e2e
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./imagebuilder/... ./firstboot
-	$(GO) test -timeout 60m -count 1 -v -tags 'e2e bench' -run TestBench ./internal/e2e
+	$(GO) test -timeout 60m -count 1 -v -tags 'e2e bench' -p 1 -run TestBench ./internal/e2e ./clusterctl/csi
 
 demo: ## three cards of a demo cluster, written to files
 	.ci/setup --demo
@@ -49,7 +49,7 @@ demo: ## three cards of a demo cluster, written to files
 
 e2e: setup build ## emulator, loop devices and whole cards
 	.ci/setup --e2e
-	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./internal/release ./firstboot/join/kube ./clusterctl/...
+	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./internal/release ./firstboot/kubeadm ./firstboot/join/kube ./clusterctl/...
 
 golden: ## rewrite golden files and transcripts; read the diff afterwards
 	UPDATE_GOLDEN=1 $(GO) test ./...
