@@ -18,8 +18,8 @@ func syncCommand() cli.Command {
 		Name:    "sync",
 		Summary: "keep names and certificates of this node right",
 		Details: "Started by picluster-sync.timer every ten minutes on a node of the cluster: the hosts file gets\n" +
-			"the nodes that have come since, the Pi's certificate is renewed, and a node that was away\n" +
-			"until its certificate ran out joins again.",
+			"the nodes that have come since, the certificates of the Pi and of a control plane are renewed,\n" +
+			"and a node that was away until its certificate ran out joins again.",
 		Examples: []string{"sudo firstboot sync", "systemctl list-timers picluster-sync"},
 		Run: func(ctx context.Context, env cli.Env, args []string) error {
 			a, c, err := thisPi(ctx, env, true)

@@ -41,7 +41,7 @@ var kubernetesChecks = []nodeCheck{
 	{"container runtime", active("containerd.service")},
 	{"kubelet", active("kubelet.service")},
 	{"kubelet's certificate", certificate("/var/lib/kubelet/pki/kubelet-client-current.pem", "the kubelet renews it by itself while it reaches node0")},
-	{"API server's certificate", certificate("/etc/kubernetes/pki/apiserver.crt", "on node0: sudo kubeadm certs renew all, then restart it")},
+	{"API server's certificate", certificate("/etc/kubernetes/pki/apiserver.crt", "on node0: sudo firstboot sync renews it, and says what keeps it from doing so")},
 }
 
 // Node looks at a machine, over ssh or from itself.

@@ -111,18 +111,20 @@ var attacks = []struct {
 			t.Errorf("the token expires on %v, before the card was made", b.Expires)
 		}
 	}},
-	{"a Pi that thinks it is 2020 takes node0's time", func(t *testing.T, w *world) {
-		p := w.newPi("pi-node1", 1)
-		var told time.Time
-		p.Now, p.ServerTime = func() time.Time { return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }, func(at time.Time) { told = at }
-		if err := p.enrollOnce(); err != nil || told != w.clock() {
-			t.Errorf("told %v, %v", told, err)
+	{"a Pi that thinks it is another year takes node0's time", func(t *testing.T, w *world) {
+		for i, year := range []int{2020, 2029} {
+			p := w.newPi(fmt.Sprintf("pi-node%d", i+1), i+1)
+			var told time.Time
+			p.Now, p.ServerTime = func() time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }, func(at time.Time) { told = at }
+			if err := p.enrollOnce(); err != nil || told != w.clock() {
+				t.Errorf("%d: told %v, %v", year, told, err)
+			}
 		}
 	}},
-	{"a Pi that thinks it is two years later says that the clocks differ", func(t *testing.T, w *world) {
+	{"a Pi that thinks it is eleven years later says that the clocks differ", func(t *testing.T, w *world) {
 		p := w.newPi("pi-node1", 1)
-		p.Now = func() time.Time { return w.Made.AddDate(2, 0, 0) }
-		if err := p.enrollOnce(); err == nil || !strings.Contains(err.Error(), "certificate is valid from 2026-10-25 to 2027-11-01, and not by this Pi's clock") {
+		p.Now = func() time.Time { return w.Made.AddDate(11, 0, 0) }
+		if err := p.enrollOnce(); err == nil || !strings.Contains(err.Error(), "certificate is valid from 2026-10-25 to 2036-10-29, and not by this Pi's clock") {
 			t.Errorf("error is %v", err)
 		}
 	}},

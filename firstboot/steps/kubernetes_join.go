@@ -2,8 +2,6 @@ package steps
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -118,13 +116,9 @@ func credentials(ctx context.Context, h host.Host) (credentialState, error) {
 	if err != nil {
 		return noCredentials, err
 	}
-	block, _ := pem.Decode(data) // the certificate; its key comes after it
-	if block == nil {
-		return noCredentials, nil // what a power cut has left of it
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+	cert, err := firstCertificate(data) // its key comes after it
 	switch {
-	case err != nil:
+	case err != nil: // what a power cut has left of it
 		return noCredentials, nil
 	case time.Now().After(cert.NotAfter):
 		return expiredCredentials, nil

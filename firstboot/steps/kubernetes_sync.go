@@ -33,8 +33,8 @@ func syncService() Configured {
 }
 
 // Sync lists what is kept right on a node after it has joined: names of the others,
-// which come and go, if any are known; on node0 the labels that no node may give itself,
-// its own among them; elsewhere the membership, should the node have been away for too long.
+// which come and go, if any are known; on node0 the control plane's certificates, and the
+// labels that no node may give itself, its own among them; elsewhere the membership, should the node have been away for too long.
 func Sync(c *node.Config, e Env, others []join.Member) []Stage {
 	hosts := Hosts{Host: c.Name}
 	var last Stage
@@ -48,10 +48,14 @@ func Sync(c *node.Config, e Env, others []join.Member) []Stage {
 	if c.Role == node.Worker {
 		last = Stage{Name: "join", Steps: []Step{Membership{config: c, env: e}}}
 	}
-	if len(others) == 0 {
-		return []Stage{last}
+	var all []Stage
+	if c.Role == node.ControlPlane { // first: with ended certificates nothing else can be asked
+		all = append(all, Stage{Name: "certificates", Steps: []Step{step.Optional[host.Host](Certificates{})}})
 	}
-	return []Stage{{Name: "name", Steps: []Step{hosts}}, last}
+	if len(others) > 0 {
+		all = append(all, Stage{Name: "name", Steps: []Step{hosts}})
+	}
+	return append(all, last)
 }
 
 // reserved are the labels that only an administrator may give.

@@ -24,10 +24,14 @@ const (
 	// DefaultCardTTL is how long a card may lie in a drawer before its first boot.
 	DefaultCardTTL = 90 * day
 
+	// What lies on node0 can only be renewed with a key that never leaves the desk, by a
+	// new card for node0, which is another cluster. So it lasts as long as Kubernetes'
+	// own authorities (kubeadm, CACertificateValidityPeriod). Generations, not dates, end it.
 	enrolmentLife = 10 * year
-	deviceCALife  = 2 * year
-	serviceLife   = year
-	operatorLife  = year
+	deviceCALife  = enrolmentLife
+	serviceLife   = enrolmentLife
+
+	operatorLife = year // init makes a new one
 
 	// backdate is how far before its making a certificate is valid: a Pi has no
 	// clock, and node0 may not have found a time server yet.

@@ -56,8 +56,8 @@ func TestCertificates_lastAsLongAsTheyShould(t *testing.T) {
 		cert *x509.Certificate
 		life time.Duration
 	}{
-		"enrolment": {b.enrolment.cert, 10 * year}, "device": {b.device.cert, 2 * year},
-		"service": {b.service.cert, year}, "operator": {b.operator.cert, year},
+		"enrolment": {b.enrolment.cert, 10 * year}, "device": {b.device.cert, 10 * year},
+		"service": {b.service.cert, 10 * year}, "operator": {b.operator.cert, year},
 		"card": {card(t, b, "raspberrypi-node0").pair.cert, 30 * day},
 	} {
 		if !tc.cert.NotBefore.Equal(made.Add(-7*day)) || !tc.cert.NotAfter.Equal(made.Add(tc.life)) {
