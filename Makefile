@@ -32,7 +32,7 @@ bin/firstboot-linux-armv6:
 
 # Built from Go modules, once; about fifteen minutes of processor time.
 assets: setup ## build the parts of Kubernetes that tests run, into the lab's cache
-	$(GO) run ./internal/lab/kube/cmd/labkube etcd kube-apiserver kube-controller-manager kube-scheduler kwok >/dev/null
+	$(GO) run ./internal/lab/kube/cmd/labkube etcd kube-apiserver kube-controller-manager kube-scheduler kwok kubeadm >/dev/null
 
 test: setup build assets ## everything that runs natively and fast
 	$(GO) test -timeout 40m ./...
@@ -49,7 +49,7 @@ demo: ## three cards of a demo cluster, written to files
 
 e2e: setup build ## emulator, loop devices and whole cards
 	.ci/setup --e2e
-	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./internal/release ./firstboot/kubeadm ./firstboot/join/kube ./clusterctl/...
+	$(GO) test -timeout 180m -count 1 -p 1 -tags e2e ./internal/e2e ./internal/lab/... ./internal/release ./firstboot/join/kube ./clusterctl/...
 
 golden: ## rewrite golden files and transcripts; read the diff afterwards
 	UPDATE_GOLDEN=1 $(GO) test ./...
