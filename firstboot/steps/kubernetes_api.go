@@ -16,7 +16,11 @@ import (
 
 // kubectl runs it as the administrator, which only node0 is.
 func kubectl(ctx context.Context, h host.Host, stdin string, args ...string) ([]byte, error) {
-	c := host.Cmd{Args: append([]string{"kubectl", "--kubeconfig", adminConfig, "--request-timeout=30s"}, args...)}
+	return kubectlAs(ctx, h, adminConfig, stdin, args...)
+}
+
+func kubectlAs(ctx context.Context, h host.Host, kubeconfig, stdin string, args ...string) ([]byte, error) {
+	c := host.Cmd{Args: append([]string{"kubectl", "--kubeconfig", kubeconfig, "--request-timeout=30s"}, args...)}
 	if stdin != "" {
 		c.Stdin = strings.NewReader(stdin)
 	}

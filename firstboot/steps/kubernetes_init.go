@@ -20,6 +20,7 @@ import (
 // Paths of Kubernetes, and of what we tell kubeadm.
 const (
 	adminConfig   = "/etc/kubernetes/admin.conf"
+	superConfig   = "/etc/kubernetes/super-admin.conf" // kubeadm's, since 1.29: needs no rights given
 	authorityPath = "/etc/kubernetes/pki/ca.crt"
 	etcdDir       = "/var/lib/etcd"
 	kubeadmDir    = "/etc/picluster/kubeadm"
@@ -184,7 +185,14 @@ func (s ControlPlane) whole(ctx context.Context, h host.Host) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	out, err := kubectl(ctx, h, "", "get", "nodes", "-o", "name")
+	// The administrator has no rights before init is nearly done.
+	mightiest := adminConfig
+	if there, err := exists(ctx, h, superConfig); err != nil {
+		return false, err
+	} else if there {
+		mightiest = superConfig
+	}
+	out, err := kubectlAs(ctx, h, mightiest, "", "get", "nodes", "-o", "name")
 	if err != nil {
 		return false, err
 	}

@@ -32,13 +32,16 @@ func node0(t testing.TB) (*hosttest.Machine, []steps.Stage) {
 			echo "CA of this cluster" >"$k/pki/ca.crt"
 			touch "$k/admin.conf"
 			if [ -e "$ROOT/cut" ]; then rm "$ROOT/cut"; echo "error: the power went" >&2; exit 1; fi
-			touch "$k/manifests/kube-apiserver.yaml" "$ROOT/whole" ;;
+			touch "$k/manifests/kube-apiserver.yaml" "$ROOT/whole"; rm -f "$ROOT/forbidden" ;;
 		"reset --force --cri-socket unix:///run/containerd/containerd.sock") rm -rf "$k" "$ROOT/whole" ;;
 		*) unexpected "$@" ;;
 		esac`)
 	m.Fake("find", `test "$*" = "/var/lib/etcd -mindepth 1 -delete" || unexpected "$@"; rm -rf "$ROOT"/var/lib/etcd/*`)
 	m.Fake("kubectl", `
 		if [ ! -e "$ROOT/etc/kubernetes/manifests/kube-apiserver.yaml" ]; then echo "The connection to the server pi-node0:6443 was refused - did you specify the right host or port?" >&2; exit 1; fi
+		if [ -e "$ROOT/forbidden" ] && [ "$5" != --raw=/readyz ] && [ "$2" != /etc/kubernetes/super-admin.conf ]; then
+			echo 'Error from server (Forbidden): User "kubernetes-admin" cannot list resource' >&2; exit 1
+		fi
 		shift 3
 		case "$*" in
 		"get --raw=/readyz") echo ok ;;
@@ -189,6 +192,19 @@ func TestControlPlane_beginsAHalfMadeOneAnew(t *testing.T) {
 	if err := os.Remove(filepath.Join(m.Root, "etc/kubernetes/admin.conf")); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := events(t, m.Local, stages); err != nil {
+		t.Fatal(err)
+	}
+	judgeNode0(t, m)
+}
+
+// The power goes when the API server answers, and its administrator has no rights yet.
+func TestControlPlane_beginsAnewBeforeThereIsAnAdministrator(t *testing.T) {
+	m, stages := node0(t)
+	m.Put("/etc/kubernetes/admin.conf", "")
+	m.Put("/etc/kubernetes/super-admin.conf", "")
+	m.Put("/etc/kubernetes/manifests/kube-apiserver.yaml", "")
+	m.Put("/forbidden", "")
 	if _, err := events(t, m.Local, stages); err != nil {
 		t.Fatal(err)
 	}

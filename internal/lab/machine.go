@@ -173,12 +173,13 @@ func (m *Machine) PlugIn() {
 	m.tell("set_link", map[string]any{"name": "net", "up": true})
 }
 
-// SlowDown bounds the writes to the card, a second, so that what takes no time in
-// an emulator can be met in the middle. Zero lifts the bound, as does a reboot.
+// SlowDown bounds the writes to the card, a second, to so many and to 64 KiB for each,
+// so that what takes no time in an emulator can be met in the middle. Zero lifts the
+// bound, as does a reboot.
 func (m *Machine) SlowDown(writes int) {
 	m.t.Helper()
 	m.tell("block_set_io_throttle", map[string]any{
-		"device": "card", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": writes})
+		"device": "card", "bps": 0, "bps_rd": 0, "bps_wr": writes << 16, "iops": 0, "iops_rd": 0, "iops_wr": writes})
 }
 
 func (m *Machine) tell(command string, arguments map[string]any) {
