@@ -40,7 +40,7 @@ func inGuest(t *testing.T, test func(t *testing.T)) {
 		test(t)
 		return
 	}
-	root := hosttest.NewTree(t, "sh", "mount", "umount", "findmnt", "insmod", "poweroff", "wipefs", "mkfs.xfs", "xfs_growfs", "xfs_quota", "xfs_io",
+	root := hosttest.NewTree(t, "sh", "mount", "umount", "findmnt", "insmod", "poweroff", "wipefs", "mkfs.xfs", "xfs_growfs", "xfs_quota", "xfs_io", "xfs_db",
 		"lsattr", "stat", "sync", "mv", "rm", "mkdir", "df", "dd", "cat", "ls", "tail", "touch", "cut", "lvm", "dmsetup", "thin_check")
 	image, modules := kernel(t, root)
 	build := exec.Command("go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test"), ".")

@@ -234,6 +234,9 @@ func (n *Node) removeCgroups() error {
 	if err != nil {
 		return err
 	}
+	if err := thaw("/sys/fs/cgroup/freezer/" + n.cgroup()); err != nil {
+		return err
+	}
 	for _, root := range roots {
 		var dirs []string
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -252,6 +255,20 @@ func (n *Node) removeCgroups() error {
 		}
 	}
 	return nil
+}
+
+// thaw lets processes die that runc had frozen, as it does for a moment whenever it
+// changes a container's limits: in cgroup v1 not even SIGKILL ends them before.
+func thaw(root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "freezer.state" {
+			err = os.WriteFile(path, []byte("THAWED"), 0)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
 }
 
 // Unplug takes the cable out: packets are lost, connections stay open.
