@@ -107,11 +107,12 @@ func cutInEveryStep(t *testing.T, m *lab.Machine) (cuts int) {
 				m.SlowDown(0)
 				continue
 			}
-			m.SlowDown(slowly)
+			// At once: slowing down first waits for what is being written.
 			if name := match[1]; !seen[name] && cutsIn.MatchString(name) {
 				seen[name] = true
 				break
 			}
+			m.SlowDown(slowly)
 		}
 		m.PowerCut()
 		cuts++
