@@ -32,6 +32,9 @@ type part struct {
 	begun, wanted    bool
 }
 
+func (p part) left() bool    { return !p.begun }
+func (p part) awaited() bool { return p.wanted && !p.begun }
+
 // newGrowing expects an image of parts of those sizes, or one of unknown size.
 func newGrowing(file sparseFile, sizes []int64) *growing {
 	g := &growing{sparseFile: file}
@@ -54,9 +57,9 @@ func (g *growing) next() (i int, ok bool) {
 	if g.err != nil {
 		return 0, false
 	}
-	i = slices.IndexFunc(g.parts, func(p part) bool { return p.wanted && !p.begun })
+	i = slices.IndexFunc(g.parts, part.awaited)
 	if i < 0 {
-		i = slices.IndexFunc(g.parts, func(p part) bool { return !p.begun })
+		i = slices.IndexFunc(g.parts, part.left)
 	}
 	if i < 0 {
 		return 0, false
@@ -76,8 +79,8 @@ func (g *growing) nextWanted(ctx context.Context) (i int, ok bool) {
 	})()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for g.err == nil && ctx.Err() == nil && slices.ContainsFunc(g.parts, func(p part) bool { return !p.begun }) {
-		if i = slices.IndexFunc(g.parts, func(p part) bool { return p.wanted && !p.begun }); i >= 0 {
+	for g.err == nil && ctx.Err() == nil && slices.ContainsFunc(g.parts, part.left) {
+		if i = slices.IndexFunc(g.parts, part.awaited); i >= 0 {
 			g.parts[i].begun = true
 			return i, true
 		}

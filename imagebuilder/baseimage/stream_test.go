@@ -152,15 +152,21 @@ func TestOpen_closedEarlyLeavesNothing(t *testing.T) {
 	get(t, Source{Location: write(t, filepath.Join(t.TempDir(), "os.img.xz"), packed)}, Options{Cache: o.Cache}, want)
 }
 
-// With parts that nobody waits for, the order is that of their places.
-func TestGrowing_makesFirstWhatIsWaitedFor(t *testing.T) {
-	t.Parallel()
+// inParts is an image of n parts of a page each.
+func inParts(t *testing.T, n int) *growing {
+	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	g := newGrowing(newSparseFile(f), []int64{4096, 4096, 4096, 4096})
+	t.Cleanup(func() { f.Close() })
+	return newGrowing(newSparseFile(f), slices.Repeat([]int64{4096}, n))
+}
+
+// With parts that nobody waits for, the order is that of their places.
+func TestGrowing_makesFirstWhatIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	g := inParts(t, 4)
 	order := []int{}
 	take := func() {
 		if i, ok := g.next(); ok {
@@ -201,12 +207,7 @@ func TestGrowing_makesFirstWhatIsWaitedFor(t *testing.T) {
 // Who makes only what is waited for does so at once, and ends when nothing is left.
 func TestGrowing_hurriesForWhoWaits(t *testing.T) {
 	t.Parallel()
-	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	g := newGrowing(newSparseFile(f), []int64{4096, 4096, 4096})
+	g := inParts(t, 3)
 	g.next() // busy with the first
 	hurried := make(chan int)
 	go func() {
@@ -235,7 +236,7 @@ func TestGrowing_hurriesForWhoWaits(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if i, ok := newGrowing(newSparseFile(f), []int64{4096}).nextWanted(ctx); ok {
+	if i, ok := inParts(t, 1).nextWanted(ctx); ok {
 		t.Errorf("part %d after the end of the context", i)
 	}
 }
