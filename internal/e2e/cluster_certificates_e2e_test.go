@@ -87,11 +87,19 @@ func read[T any](t *testing.T, n *nodes.Node, path string) T {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parse[T](t, path, data)
+}
+
+func parse[T any](t *testing.T, what string, data []byte) T {
+	t.Helper()
 	block, _ := pem.Decode(data)
 	if block == nil {
-		t.Fatalf("%s: nothing is in it", path)
+		t.Fatalf("%s: nothing is in it", what)
 	}
-	var value any
+	var (
+		value any
+		err   error
+	)
 	switch block.Type {
 	case "CERTIFICATE":
 		value, err = x509.ParseCertificate(block.Bytes)
@@ -100,10 +108,10 @@ func read[T any](t *testing.T, n *nodes.Node, path string) T {
 	case "EC PRIVATE KEY":
 		value, err = x509.ParseECPrivateKey(block.Bytes)
 	default:
-		t.Fatalf("%s: it is a %s", path, block.Type)
+		t.Fatalf("%s: it is a %s", what, block.Type)
 	}
 	if err != nil {
-		t.Fatalf("%s: %v", path, err)
+		t.Fatalf("%s: %v", what, err)
 	}
 	return value.(T)
 }
@@ -112,13 +120,5 @@ func read[T any](t *testing.T, n *nodes.Node, path string) T {
 func serving(t *testing.T, node0 *nodes.Node) *x509.Certificate {
 	t.Helper()
 	out := on(t, node0, "sh", "-c", "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null | openssl x509")
-	block, _ := pem.Decode([]byte(out))
-	if block == nil {
-		t.Fatalf("no certificate: %s", out)
-	}
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return parse[*x509.Certificate](t, "certificate of the API server", []byte(out))
 }
